@@ -14,8 +14,9 @@ import msgspec
 from annals.agents.deciding.machine import ABSENT, Machine, On
 from annals.agents.deciding.refusals import NotOpen, UnknownEventError
 from annals.agents.deciding.state import State
+from annals.schemas.data.copies import copied
 from annals.schemas.data.stored import Reader
-from annals.schemas.data.upcast import Upcast, copied
+from annals.schemas.data.upcast import Upcast
 from annals.schemas.data.validation import Validator
 
 if TYPE_CHECKING:

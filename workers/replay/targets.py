@@ -14,7 +14,7 @@ from annals.agents.backoff import Backoff
 from annals.agents.publishing.records import form_of
 from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import event_json
-from annals.schemas.data.upcast import copied
+from annals.schemas.data.copies import copied
 from annals.schemas.subscription import Definition
 from annals.topics.catalog import SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
