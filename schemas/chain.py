@@ -159,6 +159,12 @@ def read_block(kind: str, value: bytes | None) -> dict[str, Any]:
     return event
 
 
+def decode_again(block: bytes) -> dict[str, Any]:
+    """Return the event of a block that `read_block` has taken before: nothing is checked, in a sixth of the time."""
+    event: dict[str, Any] = decode_dag_cbor(block)
+    return event
+
+
 def _why_unreadable(value: bytes | None, error: Exception) -> str:
     if value is None:
         return "the value is null"

@@ -33,7 +33,8 @@ CLAIM_LOOK_S: Final = 0.2
 STOP_WITHIN_S: Final = 15.0  # in which Faust stops its agents and the consumer leaves the group
 REQUEST_TIMEOUT_MS: Final = 15_000  # longer than a transaction may last, so that an answer that comes is not missed
 GC_THRESHOLDS: Final = (100_000, 20, 20)  # a batch makes tens of thousands of objects that live as long as it does
-OF_ANOTHER_MACHINE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+# None: asyncio passes over such addresses in later releases of Python, and says that there was no other.
+OF_ANOTHER_MACHINE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, None)
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 

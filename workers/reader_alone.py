@@ -29,9 +29,17 @@ async def run_alone(settings: Settings) -> None:
         CannotStartError: as `Reader.run`.
     """
     stop = Stop()
-    stop.hear(*STOP_SIGNALS)
     for warning in warnings(settings):
         log.warning(warning)
+    stop.hear(*STOP_SIGNALS)
+    try:
+        await _run(settings, stop)
+    finally:
+        stop.over()
+    log.info("worker stopped")
+
+
+async def _run(settings: Settings, stop: Stop) -> None:
     reader = Reader(settings, stop, is_child=False)
 
     async def look() -> Report:
@@ -56,5 +64,3 @@ async def run_alone(settings: Settings) -> None:
     finally:
         await ended(watching)
         await web.stop()
-        stop.over()
-    log.info("worker stopped")

@@ -89,12 +89,12 @@ class Worker:
             CannotStartError: a setting is wrong, topics are missing or would break a promise, the data folder or the
                 web address cannot be used, or the group refuses this worker for good.
         """
-        self._stop.hear(*STOP_SIGNALS)
         if self._settings.has(READ):
             check_reading(self._settings)  # what its child would refuse only when this one has taken partitions
         for warning in warnings(self._settings):
             log.warning(warning)
         folder = DataFolder(self._settings.data_dir)
+        self._stop.hear(*STOP_SIGNALS)
         try:
             if await self._stop.claims(folder):
                 await self._run()

@@ -14,6 +14,7 @@ import msgspec
 from annals.agents.deciding.machine import ABSENT, Machine, On
 from annals.agents.deciding.refusals import NotOpen, UnknownEventError
 from annals.agents.deciding.state import State
+from annals.schemas.data.copies import copied
 from annals.schemas.data.stored import Reader
 from annals.schemas.data.upcast import Upcast
 from annals.schemas.data.validation import Validator
@@ -48,6 +49,16 @@ class EventSpec:
     def schema_version(self) -> int:
         """The version that is written: one more than there are older ones."""
         return len(self.upcasters) + 1
+
+    def upcast(self, data: Data, stored: int, wanted: int) -> Data:
+        """The data of one version as those of a later one; what an upcaster raises is raised.
+
+        Others read the same data: an upcaster, which may be anybody's and change what it is given, is given a copy.
+        """
+        data = copied(data)
+        for step in self.upcasters[stored - 1 : wanted - 1]:
+            data = step(data)
+        return data
 
 
 def _asked(machine: Machine, row: On) -> frozenset[str]:
@@ -172,12 +183,13 @@ class Decider(Generic[S]):
         if spec is None:
             unknown = "this release does not know the type"
             raise UnknownEventError(self.kind, type_name, schema_version, unknown, is_later=True)
-        if not 1 <= schema_version <= spec.schema_version:
-            known = f"this release reads the versions 1 to {spec.schema_version}"
+        newest = spec.schema_version
+        if not 1 <= schema_version <= newest:
+            known = f"this release reads the versions 1 to {newest}"
             raise UnknownEventError(self.kind, type_name, schema_version, known, is_later=True)
         try:
-            for upcast in spec.upcasters[schema_version - 1 :]:
-                data = upcast(data)
+            if schema_version < newest:
+                data = spec.upcast(data, schema_version, newest)
             return self._readers[type_name].read(data)
         except (MemoryError, OSError):
             raise

@@ -276,9 +276,7 @@ def form_of(source: JournalEvent, spec: EventSpec | None, definition: Definition
     data: dict[str, Any] | None = None
     if spec is not None and 1 <= stored < wanted <= spec.schema_version:
         try:
-            data = event["data"]
-            for upcast in spec.upcasters[stored - 1 : wanted - 1]:
-                data = upcast(data)
+            data = spec.upcast(event["data"], stored, wanted)
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001 - an upcaster of one's own may raise anything

@@ -49,7 +49,12 @@ def take_apart(text: str, scan: Scan, most_steps: float = math.inf, *, is_shallo
     """
     outline = _Outline(text, scan, is_shallow=is_shallow)
     outline.read(most_steps)
-    return outline.members if text.lstrip(_SPACES).startswith("{") else None
+    return outline.members if is_object(text) else None
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is an object, if it is JSON."""
+    return text.lstrip(_SPACES).startswith("{")
 
 
 class _Outline:
@@ -131,7 +136,7 @@ class _Outline:
     def _end_member(self, end: int) -> None:
         if self._member is not None:
             name, begin = self._member
-            self.members.append(Member(name, self._text[begin:end], self._levels))
+            self.members.append(Member(name, self._text[begin:end].rstrip(_SPACES), self._levels))
             self._member = None
 
     def _next(self) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import orjson
 
 from annals.schemas.outcome import LONGEST_PATH, MOST_FOUND
-from annals.schemas.wire.deep_json import IntricateError, Member, Scan, take_apart
+from annals.schemas.wire.deep_json import IntricateError, Member, Scan, is_object, take_apart
 from annals.schemas.wire.vast_json import parse_vast
 
 DEEPEST: Final = 64
@@ -28,6 +28,7 @@ LEAST_INTEGER: Final = -(2**63)
 MOST_INTEGER: Final = 2**64 - 1
 _LONGEST_INTEGER: Final = 20  # characters of either bound
 MOST_VALUES: Final = 10_000  # tens of milliseconds
+MOST_MEMBERS: Final = 1_000  # of an object that is taken apart, each by a step of ours: tens of milliseconds
 MOST_STEPS: Final = 500  # through a document that nests too deep: the same
 _RECURSION: Final = 500  # levels that the standard library's parser reads wherever it is called from
 _TOO_DEEP: Final = f"must not nest beyond {DEEPEST} levels, the command's own included"
@@ -49,6 +50,10 @@ Fault = tuple[str, str]
 
 class NotJsonError(ValueError):
     """The bytes are not JSON; the message says where they cease to be, and repeats none of them."""
+
+
+class TooManyMembersError(ValueError):
+    """The document's object has more members than are gone over one by one; whether it is JSON is not known."""
 
 
 class Document(NamedTuple):
@@ -108,14 +113,11 @@ def members_of(value: bytes, scan: Scan) -> list[tuple[str, str]] | None:
 
     Raises:
         NotJsonError: it is not JSON, or too deep and too intricate to be read.
+        TooManyMembersError: it has more than `MOST_MEMBERS`.
     """
-    is_shallow = not is_deep(value)
     try:
         text = value.decode()
-        try:
-            found = take_apart(text, scan, math.inf if is_shallow else MOST_STEPS, is_shallow=is_shallow)
-        except IntricateError:
-            found = _taken_apart_in_whole(text, scan)
+        found = _taken_apart(text, scan) if is_deep(value) else _taken_apart_in_whole(text, scan)
     except UnicodeDecodeError as error:
         raise NotJsonError(f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -123,15 +125,30 @@ def members_of(value: bytes, scan: Scan) -> list[tuple[str, str]] | None:
     return None if found is None else [(member.name, member.text) for member in found]
 
 
-def _taken_apart_in_whole(text: str, scan: Scan) -> list[Member] | None:
-    """Take one apart whose members' values take too many steps, as far as a parser that recurses can."""
-    levels = nesting(text.encode())
+def _taken_apart(text: str, scan: Scan) -> list[Member] | None:
+    """Take apart one that nests deep; where that takes too many steps, as far as a parser that recurses can."""
+    try:
+        return take_apart(text, scan, MOST_STEPS)
+    except IntricateError:
+        levels = nesting(text.encode())
     if levels > _RECURSION:
+        if not is_object(text):
+            return None
         raise NotJsonError(_too_intricate(levels))
     try:
-        return take_apart(text, scan, is_shallow=True)
+        return _taken_apart_in_whole(text, scan)
     except RecursionError:
         raise NotJsonError(f"nests {levels} levels, too many to be read from here") from None
+
+
+def _taken_apart_in_whole(text: str, scan: Scan) -> list[Member] | None:
+    """Take one apart whose members' values are a step each."""
+    try:
+        return take_apart(text, scan, 1 + MOST_MEMBERS, is_shallow=True)
+    except IntricateError:
+        if not is_object(text):
+            return None
+        raise TooManyMembersError(f"has more than {MOST_MEMBERS:,} members") from None
 
 
 def _too_intricate(levels: int) -> str:

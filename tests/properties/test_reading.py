@@ -21,7 +21,7 @@ DATA = st.dictionaries(IDS, st.integers(-(2**63), 2**64 - 1) | IDS | st.floats(0
 
 
 def _refuse(constant: str) -> Never:
-    raise ValueError(constant)
+    raise json.JSONDecodeError(f"{constant} is no number", constant, 0)  # as of all that is no JSON
 
 
 # The grammar alone: numbers stay text, so that none is out of range.

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from annals.schemas.suggestion import with_known
-from annals.schemas.wire.dead_letter import DeadLetter
+from annals.schemas.wire.attributes import MEMBERS
+from annals.schemas.wire.dead_letter import NOT_AN_OBJECT, NOT_JSON, DeadLetter
 from annals.schemas.wire.reading import read_command
-from annals.schemas.wire.strict_json import NotJsonError, members_of
+from annals.schemas.wire.strict_json import NotJsonError, TooManyMembersError, members_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -58,7 +59,8 @@ def from_line(
     actor: becomes the command's, whatever the line says; None: what the line says. what: the line is to its sender.
 
     Raises:
-        NotSendableError: it is no such line, names no kind of `kinds`, or would be a dead letter.
+        NotSendableError: it is no such line, has more members than are gone over, names no kind of `kinds`, or would
+            be a dead letter.
     """
     match = _KIND_FIRST.match(line)
     # As people and programs write it. An escape could spell another `kind` or `id`: then it is read member by member.
@@ -108,9 +110,12 @@ def _members(line: bytes, what: str) -> list[tuple[str, str]]:
     try:
         found = members_of(line, _scan)
     except NotJsonError as error:
-        raise NotSendableError(str(error)) from None
+        raise NotSendableError(f"{NOT_JSON}: {error}", NOT_JSON) from None
+    except TooManyMembersError as error:
+        raise NotSendableError(f"{what} {error}: those of a command are {', '.join(('kind', *MEMBERS))}") from None
     if found is None:
-        raise NotSendableError(f'{what} is a JSON object: {{"kind": …, "type": …, "aggregate_id": …, "data": …}}')
+        wanted = '{"kind": …, "type": …, "aggregate_id": …, "data": …}'
+        raise NotSendableError(f"{what} is a JSON object: {wanted}", NOT_AN_OBJECT)
     return found
 
 

@@ -14,6 +14,7 @@ from annals.agents.backoff import Backoff
 from annals.agents.publishing.records import form_of
 from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import event_json
+from annals.schemas.data.copies import copied
 from annals.schemas.subscription import Definition
 from annals.topics.catalog import SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
@@ -173,14 +174,15 @@ class HandlerSink(NoSink):
 def newest(event: JournalEvent, partition: int) -> dict[str, Any]:
     """Return an event as a handler gets it: as `annals events` prints it, with the data in their newest version.
 
-    `previous` is the text of the CID, or None. What this release cannot take further comes as it was recorded.
+    `previous` is the text of the CID, or None. What this release cannot take further comes as it was recorded. All of
+    it is the handler's own: it may change it, and may be asked again.
     """
     of = event.event
     form = form_of(event, _spec_of(of), _NEWEST)
     return {
         **of,
         "schema_version": form.schema_version,
-        "data": form.data,
+        "data": copied(form.data),
         "previous": None if of["previous"] is None else cid_text(of["previous"]),
         "cid": cid_text(event.cid),
         "partition": partition,

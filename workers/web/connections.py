@@ -7,6 +7,8 @@ worker can open no store and reach no broker; one that asks and never reads woul
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import structlog
@@ -31,6 +33,21 @@ BACKLOG: Final = 16
 """Connections that the kernel holds: where files run out, asyncio logs a line for each of so many attempts a second."""
 _REFUSAL: Final = "HTTP/1.1 {}\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{}"
 _logger: Final = structlog.get_logger(__name__)
+
+
+async def listen(
+    factory: Callable[[], asyncio.BaseProtocol], host: str, port: int, backlog: int = BACKLOG
+) -> tuple[asyncio.Server, int]:
+    """Listen at an address (port 0: a free one); return the server and its port.
+
+    Raises:
+        OSError: the address is taken; or it is not this machine's, which has no errno in later releases of Python.
+    """
+    server = await asyncio.get_running_loop().create_server(factory, host, port, backlog=backlog)
+    if not server.sockets:  # where IPv6 is switched off, say: asyncio passes over what it can make no socket of
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+    bound: int = server.sockets[0].getsockname()[1]
+    return server, bound
 
 
 class Limits(NamedTuple):

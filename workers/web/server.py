@@ -13,7 +13,7 @@ from aiohttp import web
 from annals.workers.exposition import as_text, families_of
 from annals.workers.settings import ROLES, WRITE
 from annals.workers.web import schemas
-from annals.workers.web.connections import BACKLOG, Connections
+from annals.workers.web.connections import Connections, listen
 from annals.workers.web.protocol import HttpProtocol, UnknownMethodError
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ class WebServer:
         # not by aiohttp's own site: it takes connections without a bound
         server, loop = self._runner.server, asyncio.get_running_loop()
         factory = self._connections.guard(lambda: _Protocol(server, app.router, loop=loop, access_log=None))
-        self._listening = await loop.create_server(factory, self._host, self._port, backlog=BACKLOG)
-        port: int = self._listening.sockets[0].getsockname()[1]
+        self._listening, port = await listen(factory, self._host, self._port)
         return port
 
     async def stop(self) -> None:

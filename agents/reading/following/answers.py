@@ -88,6 +88,11 @@ class Answers(ABC):
         self._ask_rows = ask_rows
         self._recent: RecentEvents | None = None  # of what was folded last, where anything is
 
+    def _forget_recent(self) -> None:
+        if self._recent is not None:
+            self._recent.close()
+            self._recent = None
+
     @property
     def kind(self) -> str:
         """The kind of the journal."""

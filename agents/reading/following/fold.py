@@ -10,7 +10,6 @@ from annals.agents.folding.turns import TURN_BYTES
 from annals.agents.ports import Position
 from annals.agents.reading.following.followers import FollowersFold
 from annals.agents.reading.following.guarded import fold_guarded
-from annals.agents.reading.found import JournalEvent
 from annals.agents.reading.keeping.blocks import event_in
 from annals.agents.reading.keeping.event_index import EventIndex
 from annals.agents.reading.keeping.layout import (
@@ -31,7 +30,7 @@ from annals.agents.reading.keeping.layout import (
     number as numbered,
 )
 from annals.agents.reading.keeping.overlay import Overlay
-from annals.agents.reading.keeping.recent_events import RecentEvents
+from annals.agents.reading.keeping.recent_events import RecentEvent, RecentEvents
 from annals.agents.reading.ports import FollowedRecord
 from annals.agents.reading.projecting.rows import (
     aggregates_name,
@@ -88,7 +87,12 @@ class ReadingFold(FollowersFold):
         self.counts: Counter[str] = Counter()
         self._passed = 0
         super().__init__(partition, f"partition {partition}", store, followers, builds)
-        self.recent: Final = RecentEvents(self.position.offset)
+        self.recent: RecentEvents | None = None
+
+    def keep_recent(self) -> RecentEvents:
+        """Keep the last events that are folded from now on, and return them; the caller closes what keeps them."""
+        self.recent = RecentEvents(self.position.offset)
+        return self.recent
 
     def read_until(self, passed: int) -> int:
         """Return the offset below which everything is read: it never shrinks.
@@ -110,7 +114,7 @@ class ReadingFold(FollowersFold):
         voids = foreign = 0
         counted: list[Counted[Any]] = []
         blocks: list[bytes] = []
-        folded: list[JournalEvent] = []
+        folded: list[RecentEvent] = []
         last, gap = None, None
         try:
             self._look_up(records)
@@ -125,7 +129,7 @@ class ReadingFold(FollowersFold):
                     carried = record.carried if type(record) is FollowedRecord else ()
                     if carried:
                         rows.put(CARRIED + number(record.offset), encode_carried(carried))
-                    folded.append(JournalEvent(record.offset, found.event, block, found.cid, carried))
+                    folded.append(RecentEvent(record.offset, block, found.cid, carried))
                     self._ends[found.key] = KeptEnd(found.event["version"], found.cid)
                 elif type(found) is Void:
                     self._voids.add(found.cid)
@@ -140,7 +144,8 @@ class ReadingFold(FollowersFold):
             if last is not None:
                 self._index.fold(counted, blocks, rows)
                 self._write(rows, counted, _behind(last))
-                self.recent.add(folded)
+                if self.recent is not None:
+                    self.recent.add(folded)
                 for name, count in (("events", len(counted)), ("void", voids), ("foreign", foreign)):
                     if count:
                         self.counts[name] += count

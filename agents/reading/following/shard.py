@@ -103,7 +103,7 @@ class Shard(Answers):
         self._losses = losses or Trusted(journal)
         self._dropped: set[str] = set()
         self._rebuilds: list[tuple[str, str, int]] = []
-        self._is_changed = False
+        self._is_changed = self._is_standby = False
         self._queue = RecordQueue(source)
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
         self._telemetry = telemetry
@@ -112,7 +112,6 @@ class Shard(Answers):
         self._fold: ReadingFold | None = None
         self._phase, self._reason = OPENING, "not opened yet"
         self._end = self._end_at_opening = 0
-        self._is_standby = False
         self._moves = Moves(clock)
 
     def deliver(self, delivery: Delivery) -> None:
@@ -294,7 +293,7 @@ class Shard(Answers):
             store = self._open_store.store = await self._stores.renew(store)
         self._fold = ReadingFold(self.kind, self.partition, self._partitions, store, self._followers, self._keeper)
         self._queue.begin(max(start, self._fold.position.offset))
-        self._phase, self._reason, self._recent = READING, "", self._fold.recent
+        self._phase, self._reason, self._recent = READING, "", self._fold.keep_recent()
         self._moves.tell()
 
     async def _follow(self) -> None:
@@ -396,5 +395,6 @@ class Shard(Answers):
 
     async def _leave(self, reason: str) -> None:
         """Close the store as soon as the questions to it are answered."""
-        self._phase, self._reason, self._fold, self._recent = OPENING, reason, None, None
+        self._phase, self._reason, self._fold = OPENING, reason, None
+        self._forget_recent()
         await self._open_store.close()

@@ -62,13 +62,14 @@ def find_recent(
     begun = [each for each in (here, mark) if each]
     found: list[FoundEvent] = []
     since, until = _text(wanted.since), _text(wanted.until)
-    for event in events:
-        if not _matches(event.event, wanted, since, until):
+    for each in events:
+        event = each.decoded()
+        if not _matches(event, wanted, since, until):
             continue
         if len(found) == limit:
-            mark = event.cid[EVENT_HERE]
-            return EventPage(found, event.offset, False, position, journal, begun, mark)  # noqa: FBT003 - it is not the end
-        found.append(FoundEvent(event.event, event.block, event.cid, place.partition, event.offset))
+            mark = each.cid[EVENT_HERE]
+            return EventPage(found, each.offset, False, position, journal, begun, mark)  # noqa: FBT003 - it is not the end
+        found.append(FoundEvent(event, each.block, each.cid, place.partition, each.offset))
     mark = events[-1].cid[EVENT_BEFORE] if events else mark
     return EventPage(found, max(start, end), True, position, journal, begun, mark)  # noqa: FBT003 - it is the end
 

@@ -76,8 +76,9 @@ def run_of_recent(recent: RecentEvents, offset: int, limit: int, read: int) -> J
     found = recent.since(offset)
     if found is None:
         return None
+    events = [each.as_journal_event() for each in found[:limit]]
     is_end = len(found) < limit
-    return JournalRun(found, read, is_end) if is_end else JournalRun(found[:limit], found[limit - 1].offset + 1, is_end)
+    return JournalRun(events, read if is_end else events[-1].offset + 1, is_end)
 
 
 def events_at(view: ReadView, place: Place, offsets: Sequence[int]) -> dict[int, JournalEvent]:

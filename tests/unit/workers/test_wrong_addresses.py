@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
+import signal
+import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from annals.workers.process import CannotStartError, cannot_listen, host_and_port, listening
-from annals.workers.settings import Settings
+from annals.workers.process import CannotStartError, Stop, cannot_listen, host_and_port, listening
+from annals.workers.reader_alone import run_alone
+from annals.workers.settings import READ, Settings
 from annals.workers.telemetry import Metrics
 from annals.workers.web.server import WebServer
 from annals.workers.worker import Worker
@@ -43,14 +49,48 @@ async def test_what_the_role_read_cannot_serve_by_is_refused_before_a_worker_tak
     with pytest.raises(CannotStartError, match=said):
         await Worker(settings).run()
     assert not settings.data_dir.exists()
+    assert not asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)  # no time to stop in has begun
 
 
-@pytest.mark.parametrize("host", ["203.0.113.9", "2001:db8::9", "nobody.invalid"])
+# None is looked up: the name servers of a network may take as long as they like.
+@pytest.mark.parametrize("host", ["203.0.113.9", "2001:db8::9", "fe80::1%nobody"])
 async def test_an_address_that_is_not_this_machines_is_blamed_and_not_the_port(host: str) -> None:
     settings = Settings(web_host=host, web_port=0)
     web = WebServer(host, 0, Metrics(), list)
     with pytest.raises(CannotStartError, match=r"ANNALS_WEB_HOST must be a name or an address of this machine\.$"):
         await listening(web, settings)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("could not bind on any address out of [('203.0.113.9', 6066)]"),  # of create_server from Python 3.12 on
+        OSError(errno.EADDRNOTAVAIL, "cannot assign requested address"),
+        socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+    ],
+)
+def test_a_host_is_blamed_where_no_address_of_it_can_be_bound(error: OSError) -> None:
+    assert "ANNALS_WEB_HOST must be" in cannot_listen(error, "203.0.113.9", 6066, "web")
+
+
+async def test_a_host_of_which_the_machine_has_no_sockets_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red where IPv6 is switched off, and asyncio returns a server that listens nowhere."""
+
+    def no_ipv6(family: int, *options: Any) -> socket.socket:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    monkeypatch.setattr(socket, "socket", no_ipv6)
+    with pytest.raises(CannotStartError, match=r"not supported by protocol\. ANNALS_WEB_HOST must be"):
+        await listening(WebServer("::1", 0, Metrics(), list), Settings(web_host="::1", web_port=0))
+
+
+async def test_a_worker_that_only_reads_has_stopped_when_it_cannot_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red when the time to stop in goes on for what has ended."""
+    over: list[None] = []
+    monkeypatch.setattr(Stop, "over", lambda _: over.append(None))
+    with pytest.raises(CannotStartError, match=r"ANNALS_WEB_HOST must be"):
+        await run_alone(Settings(web_host="203.0.113.9", web_port=0, roles=READ))
+    assert len(over) == 1
 
 
 async def test_a_port_that_is_taken_is_blamed() -> None:

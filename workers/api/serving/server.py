@@ -18,7 +18,7 @@ from annals.workers.api.http.routing import Router
 from annals.workers.api.http.targets import target_sent
 from annals.workers.api.routes.described import described_routes
 from annals.workers.api.serving.kernel import Kernel, request_id_of
-from annals.workers.web.connections import Connections
+from annals.workers.web.connections import Connections, listen
 from annals.workers.web.protocol import HttpProtocol, UnknownMethodError
 
 if TYPE_CHECKING:
@@ -87,14 +87,12 @@ class ApiServer:
         server = _Server(self._handle, self.router)
         self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
-        loop = asyncio.get_running_loop()
         factory = self._connections.guard(server, self._tls)
         try:
-            self._listening = await loop.create_server(factory, self._host, self._port, backlog=BACKLOG)
+            self._listening, port = await listen(factory, self._host, self._port, BACKLOG)
         except OSError:
             await self._runner.cleanup()
             raise
-        port: int = self._listening.sockets[0].getsockname()[1]
         return port
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

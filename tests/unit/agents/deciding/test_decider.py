@@ -68,6 +68,23 @@ def test_every_form_of_an_event_is_read_as_the_newest(version: int, data: dict[s
     assert stored == data
 
 
+def test_an_upcaster_that_changes_what_it_gets_changes_no_event() -> None:
+    """Goes red when the next reader of an event gets what an upcaster of one's own made of it."""
+
+    def popped(data: dict[str, Any]) -> dict[str, Any]:
+        data["at"][0].clear()
+        return {"bulb": data.pop("socket")}
+
+    class Nested(Message):
+        socket: str
+        at: list[dict[str, int]]
+
+    changing, stored = lamp(upcasters={LampHung: (Upcast(Nested, popped),)}), {"socket": "a", "at": [{"x": 1}]}
+    for _ in range(2):
+        assert changing.read_event("LampHung", 1, stored) == LampHung(bulb="a")
+    assert stored == {"socket": "a", "at": [{"x": 1}]}
+
+
 @pytest.mark.parametrize(
     ("type_name", "version", "data", "why"),
     [

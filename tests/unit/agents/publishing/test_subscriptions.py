@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.deciding.decider import EventSpec
 from annals.agents.publishing.administration import (
     Refused,
     definition_of,
@@ -26,6 +27,8 @@ from annals.agents.publishing.selection import Subscribed, select
 from annals.agents.publishing.webhooks.rules import WebhookRules
 from annals.agents.reading.found import JournalEvent
 from annals.schemas.chain import read_block
+from annals.schemas.data.upcast import Upcast
+from annals.schemas.kinds.agent import ModelConfigured
 from annals.schemas.progress import Progress, decode_progress, encode_progress, name_of, progress_key
 from annals.schemas.subscription import UNSET, Definition, Former, Record, parse, parse_record
 from chained import sealed
@@ -345,6 +348,22 @@ def test_a_text_with_nul_is_judged_as_a_whole(data, expression, is_wanted):
     subscribed = Subscribed(Kept(Record(Definition("all", filters=[{"cel": expression}]), 1, BEGIN), 0), "person", 0)
     records = select([event], [(subscribed, 0)], REGISTRY["person"]).records
     assert [msgspec.json.decode(each.value) for each in records.get("all", ())] == [data] * is_wanted
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_upcaster_that_changes_what_it_gets_changes_no_other_subscription(order, monkeypatch):
+    """Goes red when who wants the event as it was recorded gets what an upcaster of one's own left of it."""
+    agent = REGISTRY["agent"]
+    former = [agent.events["ModelConfigured"].upcasters[0].older, lambda data: {"provider": data.pop("model")}]
+    monkeypatch.setitem(agent.events, "ModelConfigured", EventSpec(ModelConfigured, (Upcast(*former),)))
+    data = {"model": "anthropic/claude"}
+    source = sealed("a-1", 1, None, kind="agent", type_name="ModelConfigured", data=data)
+    event = JournalEvent(0, read_block("agent", source.value), source.value, source.cid, ())
+    definitions = [Definition("newest"), Definition("first", schema_version={"ModelConfigured": 1})][::order]
+    subscribed = [(Subscribed(Kept(Record(each, 1, {"agent": [0]}), 0), "agent", 0), 0) for each in definitions]
+    records = select([event], subscribed, agent).records
+    values = {name: msgspec.json.decode(record.value) for name, (record,) in records.items()}
+    assert values == {"newest": {"provider": "anthropic/claude"}, "first": data}
 
 
 def test_an_expression_that_nobody_has_any_more_is_forgotten():

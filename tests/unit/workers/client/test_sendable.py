@@ -9,10 +9,17 @@ from hypothesis import strategies as st
 
 from annals.schemas.envelope import Command
 from annals.schemas.wire.reading import read_command
+from annals.workers.client import sendable
 from annals.workers.client.sendable import NotSendableError, Sendable, from_line, from_members
 
 KINDS = ("person", "organization")
 LIMIT = 1_000
+
+
+# A member of the first name comes last: the way by which most lines are read does not take it.
+MANY = b"{%b}" % b",".join(b'"m%d": 1' % at for at in range(5_000))
+DEEP = b"[" * 70 + b"]" * 70
+INTRICATE = b"[" + b"{}," * 5_000 + b"[" * 599 + b"]" * 599 + b"]"
 
 
 def sent(line: str | bytes, limit: int = LIMIT) -> Sendable:
@@ -104,10 +111,46 @@ def test_a_member_that_is_there_twice_is_left_to_the_worker_to_refuse() -> None:
         ("{" + '"a": [' * 3_000, "not JSON"),
         (b'{"kind": "person", \xff}', "not UTF-8"),
         (b"\xef\xbb\xbf{}", "not JSON"),
+        (MANY, "has more than 1,000 members"),
+        (MANY[:-1] + b', "deep": ' + DEEP + b"}", "has more than 1,000 members"),
+        (b'{"kind": "person", "x": ' + INTRICATE + b"}", "not_json: nests 601 levels"),
+        (INTRICATE, "a line is a JSON object"),
+        (b"[" + b"1," * 5_000 + b"1]", "a line is a JSON object"),
     ],
 )
 def test_what_nobody_could_answer_is_refused(line: str | bytes, said: str) -> None:
     assert said in refusal(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [(b"nonsense", "not_json"), (b'{"x": ' + INTRICATE + b"}", "not_json"), (b"[]", "not_an_object")],
+)
+def test_the_reason_of_a_refusal_is_that_of_the_dead_letter_that_it_would_be(line: bytes, reason: str) -> None:
+    with pytest.raises(NotSendableError) as refused:
+        sent(line)
+    assert refused.value.reason == reason
+    assert read_command(None, line, (), 1_000_000).reason == reason  # type: ignore[union-attr]
+
+
+def test_members_beyond_those_that_any_command_has_are_not_gone_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red when each of them is: a megabyte of them took seconds, for every command that came with a token."""
+    names: list[str] = []
+    scanned = sendable._scan
+
+    def scan(text: str, at: int) -> Any:
+        names.append(text[at : at + 9])
+        return scanned(text, at)
+
+    monkeypatch.setattr(sendable, "_scan", scan)
+    assert "has more than 1,000 members" in refusal(MANY)
+    assert len(names) < 2_100
+
+
+@pytest.mark.parametrize("blanks", ["", " ", "\n\t"])
+def test_an_id_that_is_null_is_none_whatever_stands_behind_it(blanks: str) -> None:
+    line = f'{{"kind": "person", "id": null{blanks}, "type": "T", "aggregate_id": "p-1", "data": {{}}}}'
+    assert sent(line).id == "made-id"
 
 
 def test_a_wrong_command_that_can_be_answered_is_sent() -> None:

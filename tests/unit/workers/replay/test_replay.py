@@ -196,6 +196,20 @@ def test_a_handler_that_fails_is_asked_again_and_each_failure_counts() -> None:
     assert (done.error, done.total("failures"), done.total("events")) == (None, 2, 3)
 
 
+def test_a_handler_that_is_asked_again_gets_the_event_as_it_was() -> None:
+    """Goes red when what a handler made of the data before it failed is what it gets the next time."""
+    seen: list[dict[str, Any]] = []
+
+    def fails_once(event: dict[str, Any]) -> None:
+        seen.append(event["data"].copy())
+        event["data"].clear()
+        if len(seen) == 1:
+            raise ValueError("no room")
+
+    Replayed(chain("p-1", 1), handler(fails_once, retries=1))
+    assert seen == [{"name": "Ada 1"}] * 2
+
+
 def test_a_handler_that_fails_for_good_stops_it_at_the_event_that_is_named() -> None:
     def fails(event: dict[str, Any]) -> None:
         if event["version"] == 2:

@@ -13,6 +13,7 @@ from annals.agents.aggregates.policy import Exemption
 from annals.agents.deciding.state import State, StatePart
 from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.found import EventFilter
+from annals.agents.reading.keeping import recent_events
 from annals.agents.reading.keeping.layout import EVENTS, event_key, prefixed
 from annals.agents.reading.keeping.personal import StateParts
 from annals.agents.reading.keeping.row_memory import RowMemory
@@ -285,6 +286,26 @@ async def test_what_was_folded_lately_needs_no_thread_and_is_as_the_store_has_it
     assert [[event.offset for event in run.events] for run in near[1]] == [
         *([start, start + 1, start + 2] for start in range(7)), [7, 8], [8], [], [],
     ]  # fmt: skip
+
+
+async def test_whoever_is_handed_an_event_may_change_it():
+    """Goes red when the next one that asks gets from memory what the one before made of it."""
+    journal = Journal(chain("p-1", 2))
+    async with running(shard(journal, Stores()), journal) as here:
+        assert await here.until_offset(2, soon())
+        for _ in range(2):
+            run = await here.events_from(0, 9)
+            page = await here.find(ALL, start=0, descending=False, limit=9)
+            for found in (run.events, page.events):
+                assert [each.event.pop("data") for each in found] == [{"name": "Ada 1"}, {"name": "Ada 2"}]
+
+
+async def test_a_shard_that_is_closed_leaves_its_memory_to_others():
+    before = set(recent_events._OPEN)
+    async with running(shard(journal := Journal(chain("p-1", 2)), Stores()), journal) as here:
+        assert await here.until_offset(2, soon())
+        (recent,) = set(recent_events._OPEN) - before
+    assert recent not in recent_events._OPEN
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])

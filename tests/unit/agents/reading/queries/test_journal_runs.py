@@ -1,6 +1,8 @@
 """Runs of the journal out of a reading shard: every event that counts, in order, with what is carried on."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -18,6 +20,16 @@ from reading_stores import Stores
 
 def shard(journal: Journal, stores: Stores) -> Shard:
     return Shard(REGISTRY["person"], 0, 1, stores, journal, journal, Clock(), Damages())
+
+
+@asynccontextmanager
+async def opened_again(journal: Journal, stores: Stores) -> AsyncIterator[Shard]:
+    """A shard that has read the journal before: what it folded then is in the store alone."""
+    async with running(shard(journal, stores), journal) as here:
+        assert await here.until_offset(len(journal.records), soon())
+    async with running(shard(journal, stores), journal) as here:
+        assert await here.until_offset(len(journal.records), soon())
+        yield here
 
 
 async def test_runs_have_each_event_that_counts_once_and_in_order():
@@ -56,9 +68,7 @@ async def test_a_run_to_the_end_ends_behind_the_markers_that_stand_there():
 
 async def test_a_run_ends_early_where_its_blocks_are_large(monkeypatch):
     monkeypatch.setattr(run, "RUN_BYTES", 300)
-    journal = Journal(chain("p-1", 5))
-    async with running(shard(journal, Stores()), journal) as here:
-        assert await here.until_offset(5, soon())
+    async with opened_again(Journal(chain("p-1", 5)), Stores()) as here:
         part = await here.events_from(0, 100)
         assert 0 < len(part.events) < 5
         assert part.next_offset == len(part.events)
@@ -90,8 +100,7 @@ async def test_what_goes_with_an_event_is_kept():
 
 async def test_a_row_that_is_not_its_event_is_named():
     stores, journal = Stores(), Journal(chain("p-1", 2))
-    async with running(shard(journal, stores), journal) as here:
-        assert await here.until_offset(2, soon())
+    async with opened_again(journal, stores) as here:
         key = event_key(b"p-1", 2)
         value = stores.store.get(key)
         assert key.startswith(EVENTS)
