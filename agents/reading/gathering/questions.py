@@ -111,13 +111,18 @@ class AskAggregates(Ask, frozen=True, tag="aggregates"):
 
 
 class AskRows(Ask, frozen=True, tag="rows"):
-    """Which rows has a projection?"""
+    """Which rows has a projection?
+
+    knows_places: whether the asker knows that rows below a value are in the order of the values. A former release does
+    not, and would merge such a page with those of another order.
+    """
 
     projection: str
     version: int
     index: dict[str, str]
     after: bytes | None
     limit: int
+    knows_places: bool = False
 
 
 class AskSnapshots(Ask, frozen=True, tag="snapshots"):
@@ -282,8 +287,11 @@ async def put(shard: ReadingShard, question: Question, deadline: float) -> Any:
             return await shard.drop_snapshot(aggregate_id, version)
         case AskNumbers():
             return await shard.numbers()
-        case AskRows(projection, version, index, after_key, limit):
-            return await shard.rows(projection, version, index, after=after_key, limit=limit)
+        case AskRows(projection, version, index, after_key, limit, knows_places):
+            page = await shard.rows(projection, version, index, after=after_key, limit=limit)
+            if page.ordered_by is not None and not knows_places:
+                raise NotReadyError(f"rows by {page.ordered_by} are in an order that the asking worker does not know")
+            return page
 
 
 async def reply_to(shard: ReadingShard | None, asked: Asked, deadline: float) -> bytes:

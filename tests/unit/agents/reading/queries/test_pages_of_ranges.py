@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from msgspec.structs import replace as changed
 
 from annals.agents.projections.projection import problem_of
 from annals.agents.projections.workflow_board import WORKFLOW_BOARD, Board, BoardStep
+from annals.agents.reading.gathering.all_shards import AllShards
+from annals.agents.reading.gathering.questions import Asked, Reply, reply_to
 from annals.agents.reading.gathering.rows import OTHER_ORDER, LocalRows
 from annals.agents.reading.keeping.layout import encode_follower, follower_key
 from annals.agents.reading.keeping.overlay import Overlay
@@ -14,7 +17,7 @@ from annals.agents.reading.projecting.rows import KeptRows, follower_name
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader
 from annals.workers.stores.reading_memory import MemoryReadingStore
-from projecting import Journals, MemoryShards
+from projecting import PARTITIONS, Group, Journals, MemoryShards
 
 NAME, PLACE = WORKFLOW_BOARD.name, Place("workflow", 0)
 READ = RowReader({NAME: WORKFLOW_BOARD})
@@ -94,6 +97,50 @@ async def test_a_partition_whose_worker_answers_in_another_order_is_missing():
     page = await LocalRows(shards).rows(WORKFLOW_BOARD, 1, {"deadline_before": LATE}, None, 10)
     assert [(each.partition, each.reason) for each in page.missing] == [(1, OTHER_ORDER)]
     assert (await LocalRows(shards).rows(WORKFLOW_BOARD, 1, {"status": "draft"}, None, 10)).missing == []
+
+
+FORMER = {"ask": "rows", "projection": NAME, "version": 1, "after": None, "limit": 10}
+
+
+@pytest.mark.parametrize(
+    ("index", "knows", "failure"),
+    [
+        ({"deadline_before": LATE}, {}, "not_ready"),
+        ({"deadline_before": LATE}, {"knows_places": True}, None),
+        ({"status": "draft"}, {}, None),
+    ],
+)
+async def test_who_does_not_know_the_order_of_a_range_gets_no_page_of_it(index, knows, failure):
+    """Goes red when a former release mixes the pages of two orders, where a partition that moves loses rows."""
+    question = FORMER | {"index": index} | knows
+    asked = msgspec.convert({"kind": "workflow", "partition": 1, "question": question, "within_s": 1}, Asked)
+    reply = msgspec.msgpack.decode(await reply_to(MemoryShards(Journals()).here["workflow", 1], asked, 0.0), type=Reply)
+    assert reply.failure == failure
+
+
+class AllHere(Group):
+    """A worker that has all partitions (the ports `Reading` and `Members`)."""
+
+    def __init__(self):
+        super().__init__()
+        self.here = MemoryShards(Journals()).here
+
+    def shard(self, kind, partition):
+        return self.here[kind, partition]
+
+    def standby(self, kind, partition):
+        return None
+
+    def standbys(self, kind, partition):
+        return []
+
+    def partitions(self, kind):
+        return PARTITIONS
+
+
+async def test_workers_of_this_release_know_the_order_of_a_range():
+    every = AllShards(AllHere(), AllHere(), None, ["workflow"])
+    assert (await LocalRows(every).rows(WORKFLOW_BOARD, 1, {"deadline_before": LATE}, None, 10)).missing == []
 
 
 def test_rows_are_in_the_order_of_one_range():
