@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 from msgspec.structs import replace as changed
+from structlog.testing import capture_logs
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.projections import REGISTRY
 from annals.agents.reading.ports import Member, NotReadyError
-from annals.agents.reading.read_models.other_members import SILENT_S
+from annals.agents.reading.read_models.other_members import SILENT_S, AskReached
 from annals.agents.reading.read_models.read_models import ReadModels
 from annals.agents.reading.read_models.row_answers import RowAnswers
 from annals.agents.reading.read_models.service import ProjectionService
@@ -179,6 +180,51 @@ async def test_one_that_answers_that_it_is_behind_is_waited_for_however_long_ano
         assert await first.turn(second) == []
         await second.let_go()
         assert await first.turn(second) == [NAME]
+
+
+async def test_each_silent_member_is_waited_for_a_minute_of_its_own():
+    async with two() as (first, second):
+        await second.let_go()
+        first.group.members.append(Member("c", None, {}, {NAME: 2}))
+        assert await first.turn(second) == []
+        first.clock.seconds += SILENT_S - 1
+        assert await first.turn() == []
+        first.clock.seconds += 1
+        assert await first.turn() == [], "b has been silent for a second"
+        assert await first.turn(second) == [NAME]
+
+
+async def test_who_answers_or_leaves_in_between_is_waited_for_anew():
+    async with two() as (first, second):
+        b = first.group.members[1]
+        assert await first.turn() == []
+        first.clock.seconds += SILENT_S - 1
+        assert await first.turn(second) == []
+        first.clock.seconds += 1
+        assert await first.turn() == []
+        first.group.members = [first.group.me]
+        assert await first.models._others.have_reached(AskReached(NAME, 2, 1), Peers(()))
+        first.group.members.append(b)
+        first.clock.seconds += SILENT_S - 1
+        assert await first.turn() == []
+
+
+async def test_silence_before_a_time_in_which_nobody_was_asked_does_not_count():
+    async with two() as (first, _):
+        assert await first.turn() == []
+        first.clock.seconds += 3600
+        assert await first.turn() == []
+
+
+async def test_it_is_logged_who_is_waited_for_and_nothing_where_nobody_is():
+    async with two() as (first, second):
+        with capture_logs() as logs:
+            assert await first.turn() == await first.turn() == []
+            assert await first.turn(second) == []
+            await second.let_go()
+            assert await first.turn(second) == [NAME]
+        told = [(each["behind"], each["silent"]) for each in logs if "waited for" in each["event"]]
+        assert told == [([], ["b"]), (["b"], [])]
 
 
 async def test_who_has_left_the_group_is_not_waited_for():
