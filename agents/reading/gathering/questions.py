@@ -113,8 +113,8 @@ class AskAggregates(Ask, frozen=True, tag="aggregates"):
 class AskRows(Ask, frozen=True, tag="rows"):
     """Which rows has a projection?
 
-    knows_places: whether the asker knows that rows below a value are in the order of the values. A former release does
-    not, and would merge such a page with those of another order.
+    knows_places: whether the asker knows that rows below a value are in the order of the values, and that a page may
+    have no row and not be the last. A former release does not, and would merge such pages with those of another order.
     """
 
     projection: str
@@ -289,8 +289,8 @@ async def put(shard: ReadingShard, question: Question, deadline: float) -> Any:
             return await shard.numbers()
         case AskRows(projection, version, index, after_key, limit, knows_places):
             page = await shard.rows(projection, version, index, after=after_key, limit=limit)
-            if page.ordered_by is not None and not knows_places:
-                raise NotReadyError(f"rows by {page.ordered_by} are in an order that the asking worker does not know")
+            if not knows_places and (page.ordered_by is not None or not (page.rows or page.is_end)):
+                raise NotReadyError("the asking worker does not know such pages of rows: it is of a former release")
             return page
 
 
@@ -375,7 +375,8 @@ def _received(asked: Asked, answer: Any) -> Any:
         case AskRows(_, _, _, after, limit), RowPage(found, is_end):
             keys = [row.key for row in found]
             ordered = keys if after is None else [after, *keys]
-            if len(keys) > limit or (not keys and not is_end) or ordered != sorted(set(ordered)):
+            ordered = ordered + [each for each in (answer.behind,) if each is not None and each not in keys[-1:]]
+            if len(keys) > limit or is_end == (answer.until is not None) or ordered != sorted(set(ordered)):
                 raise UnreadableReplyError("its rows are not in order, or there are more of them than were asked for")
             return answer
         case AskHistory(aggregate_id), SentHistory():

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from annals.schemas.projection_record import ProjectionRecord
 
     Where = tuple[str, int]
-    Page = tuple[list[FoundRow], bool]  # whether there are no more
+    Page = tuple[list[FoundRow], bool, bytes | None]  # whether there are no more, and up to where there are no other
 
 T = TypeVar("T")
 
@@ -153,7 +153,7 @@ class GlobalReader:
 
         def question(view: ReadView, place: Place) -> Page:
             page = self._reader(view, place, projection.name, version, index, keys[0], limit)
-            return page.rows, page.is_end
+            return page.rows, page.is_end, page.until
 
         return await self._answer(projection, version, question, keys)
 
@@ -162,7 +162,7 @@ class GlobalReader:
 
         def question(view: ReadView, place: Place) -> Page:
             rows = find_tree(view, place, projection, version, parent, root, MOST_TREE_ROWS)
-            return rows[:MOST_TREE_ROWS], len(rows) <= MOST_TREE_ROWS
+            return rows[:MOST_TREE_ROWS], len(rows) <= MOST_TREE_ROWS, None
 
         return await self._answer(projection, version, question)
 
@@ -322,7 +322,7 @@ class GlobalReader:
             return found, pages
 
         try:
-            (rows, is_end), pages = await self._open_store.ask(ask, self._why_not)
+            (rows, is_end, until), pages = await self._open_store.ask(ask, self._why_not)
         except VersionMissingError:
             return gathered(wheres, [VERSION_MISSING] * len(wheres), 0, after)
         except NotReadyError as error:
@@ -332,9 +332,9 @@ class GlobalReader:
         behind = sum(max(0, ends.get(where, 0) - at.position.offset) for where, at in answered)
         seconds = self._clock.monotonic() - self._caught_up if behind else 0.0
         moved: list[bytes | None] | None = page.after
-        if rows:  # those of all partitions are in one store, and have one order
-            moved = [rows[-1].key] * len(wheres)
-        return page._replace(rows=rows, is_end=is_end, lag=Lag(behind, seconds), after=moved)
+        if last := until or (rows[-1].key if rows else None):  # the rows of all partitions have one order in one store
+            moved = [last] * len(wheres)
+        return page._replace(rows=rows, is_end=is_end, lag=Lag(behind, seconds), after=moved, until=until)
 
     def _wheres(self, projection: Projection[Any]) -> list[Where]:
         return [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
