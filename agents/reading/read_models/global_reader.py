@@ -30,7 +30,7 @@ from annals.agents.reading.ports import (
 )
 from annals.agents.reading.projecting.builds import read_answering
 from annals.agents.reading.projecting.rows import follower_name
-from annals.agents.reading.projecting.versions import newest
+from annals.agents.reading.projecting.versions import newest, nowhere_behind
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader, find_tree
 from annals.agents.reading.read_models.global_fold import GlobalFold, PartView, prefix_of
@@ -133,12 +133,10 @@ class GlobalReader:
         """
 
         def question(view: ReadView) -> bool:
-            for where in wheres:
-                part = PartView(view, prefix_of(*where))
-                new, old = (read_answering(part, projection.name, each) for each in (version, former))
-                if new is None or (old is not None and new[1].offset < old[1].offset):
-                    return False
-            return True
+            parts = [PartView(view, prefix_of(*where)) for where in wheres]
+            known = ([read_answering(part, projection.name, each) for each in (former, version)] for part in parts)
+            # a partition that does not have the former version has nothing to be waited for
+            return nowhere_behind((old[1].offset if old else 0, new[1].offset if new else None) for old, new in known)
 
         if self._fold is None:  # whether the store is a fold of these journals is not known yet
             raise NotReadyError(self._why_not())
