@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from annals.agents.ports import StoreError
 from annals.agents.reading.gathering.gather import STANDBY
 from annals.agents.reading.gathering.rows import VERSION_MISSING
 from annals.agents.reading.ports import NotReadyError
@@ -174,7 +175,7 @@ class ReadModels:
             return True
         if not may_turn_back(record, self._now_ms()):
             return True  # the former rows are not kept any more
-        with suppress(NotReadyError):
+        with suppress(NotReadyError, StoreError):
             if not self.has_reached(name, record.version, former):
                 return False
             self._reached[name] = turn
