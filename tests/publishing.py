@@ -245,7 +245,15 @@ class World:
             Share(Clock()),
             self.counts,
             DeliveryShards(
-                shard, REGISTRY["person"], logs.delivering, Clock(), self.counts, ("person", "workflow"), 1, poster
+                shard,
+                REGISTRY["person"],
+                logs.delivering,
+                Clock(),
+                Clock(),
+                self.counts,
+                ("person", "workflow"),
+                1,
+                poster,
             ),
         )
         task = asyncio.create_task(publisher.run())

@@ -108,7 +108,7 @@ class Reader:
         self.members = GroupMembers()
         self.url: str | None = None
         self._parts = Parts()
-        self._topics_of_subscribers = TopicWatch(self._look_at_subscribers)
+        self._topics_of_subscribers = TopicWatch(self._look_at_subscribers, tells_warnings=True)
         self._api = ReaderApi(settings, self._options, self.shards, self.members, self.metrics, self._parts)
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
         self._publish_metrics = PublishMetrics(self.metrics.registry)

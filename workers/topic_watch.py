@@ -29,13 +29,21 @@ LOOK_S: Final = 60.0  # a broker looks for what it may delete every five minutes
 class TopicWatch:
     """Names what a start would be refused for, as long as it is so."""
 
-    def __init__(self, look: Callable[[], Awaitable[Report]], counted: Callable[[], Collection[str]] = tuple) -> None:
+    def __init__(
+        self,
+        look: Callable[[], Awaitable[Report]],
+        counted: Callable[[], Collection[str]] = tuple,
+        *,
+        tells_warnings: bool = False,
+    ) -> None:
         """Take what compares the topics with the catalogue and the start.
 
-        counted: returns the topics whose numbers of partitions somebody else names.
+        counted: returns the topics whose numbers of partitions somebody else names. tells_warnings: whether numbers
+        that are only warned of are logged, where no start does that.
         """
         self._look = look
         self._counted = counted
+        self._tells_warnings = tells_warnings
         self._said: set[str] = set()
         self.problems: list[str] = []
         """What is not as it was at the start, a sentence each."""
@@ -53,7 +61,8 @@ class TopicWatch:
                     raise  # else what asks the brokers every second says that they do not answer
             else:
                 counted = self._counted()
-                self._say(str(each) for each in report.warnings if each.setting == PARTITIONS)
+                if self._tells_warnings:
+                    self._say(str(each) for each in report.warnings if each.setting == PARTITIONS)
                 self._note(
                     [str(each) for each in report.refusals if each.setting != PARTITIONS or each.topic not in counted]
                 )

@@ -173,6 +173,7 @@ class RowPage(Struct, frozen=True):
     position: the rows rest on the events that count below it; stale: why that is behind the shard, None where it is
     not. rebuilds: what was built anew; None from a worker of a release that does not tell. ordered_by: the parameter
     whose values the rows are in the order of, and their keys begin with; None: they are those of the rows alone.
+    behind: the place up to which was looked, where the page ended before it was full; None: that of its last row.
     """
 
     rows: list[FoundRow]
@@ -181,6 +182,13 @@ class RowPage(Struct, frozen=True):
     stale: str | None = None
     rebuilds: Rebuilds | None = None
     ordered_by: str | None = None
+    behind: bytes | None = None
+
+    @property
+    def until(self) -> bytes | None:
+        """The place up to which there are no other rows; None: there are no more, or nothing was asked for."""
+        last = self.rows[-1].key if self.rows else None
+        return None if self.is_end else self.behind or last
 
 
 class JournalEvent(NamedTuple):

@@ -156,17 +156,19 @@ class Places:
     ) -> dict[str, list[int | None]]:
         """Return how far a subscription is in each partition; None where nothing is known yet.
 
-        begins: where it was just set to begin, perhaps behind a transaction that is open yet.
+        begins: where it was just set to begin, perhaps behind a transaction that is open yet; not in kinds that it was
+        given since.
         """
         progress = await self._all_progress()
         found: dict[str, list[int | None]] = {}
         for kind in kinds:
             topic = self._names.events(kind)
             found[kind] = []
+            begin = (begins or {}).get(kind)
             for partition in range(await self.partitions(kind)):
                 own, live = progress.get((name, topic, partition)), progress.get((LIVE, topic, partition))
                 if own is None or own.incarnation != incarnation:
-                    own = Progress(begins[kind][partition]) if begins else None
+                    own = None if begin is None else Progress(begin[partition])
                 known = own or live
                 found[kind].append(None if known is None else known.reached_with(live))
         return found

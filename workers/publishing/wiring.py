@@ -218,6 +218,7 @@ class Publishing:
             self._deciders[kind],
             logs.delivering,
             self._steady,
+            self._clock,
             metrics,
             list(self._deciders),
             self._partitions[kind],

@@ -39,8 +39,18 @@ class _Response(ResponseHandler):
         if self._received <= ANSWER_BYTES:
             super().data_received(data)
         elif self.transport is not None:
-            self.set_exception(AnswerTooLargeError(f"the answer has more than {ANSWER_BYTES} bytes"))
-            self.transport.close()
+            error = AnswerTooLargeError(f"the answer has more than {ANSWER_BYTES} bytes")
+            self.set_exception(error)
+            if self._payload is not None:  # the headers were taken: who reads the body is told there
+                self._payload.set_exception(error)
+                self._payload = None  # the end of the connection would say something else
+            self.transport.abort()  # else it ends when the endpoint has taken what is written, if it ever reads
+
+    def close(self) -> None:
+        """End the connection, whatever its endpoint has not taken yet."""
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            self.abort()
+        super().close()
 
 
 def connector(resolver: AbstractResolver, unused_s: float) -> aiohttp.TCPConnector:

@@ -37,6 +37,7 @@ class DeliveryShards:
         decider: Decider[Any],
         log: Callable[[str], DeliveryLog],
         clock: Clock,
+        calendar: Clock,
         telemetry: DeliveryTelemetry,
         kinds: Sequence[str],
         partitions: int,
@@ -44,12 +45,14 @@ class DeliveryShards:
     ) -> None:
         """Take the journal, what makes the writer of a subscription, all kinds, and their partitions.
 
+        clock: what rows are due by, never set back; calendar: the time of day, of what is kept and shown.
         poster: returns what posts the deliveries of a subscription; None: they go to its topic.
         """
         self._source = source
         self._decider = decider
         self._log = log
         self._clock = clock
+        self._calendar = calendar
         self._telemetry = telemetry
         self._kinds = kinds
         self._partitions = partitions
@@ -75,6 +78,7 @@ class DeliveryShards:
             self._decider,
             self._log(subscribed.name),
             self._clock,
+            self._calendar,
             self._telemetry,
             Reader(kind, self._source.partition, self._partitions, is_first_kind=kind == first),
             pace,

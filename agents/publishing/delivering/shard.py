@@ -17,6 +17,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from msgspec.structs import replace
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError, NotPermittedError
@@ -31,6 +32,7 @@ from annals.agents.publishing.records import VersionNotHadError
 from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt, reason_of
 from annals.agents.reading.ports import NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of, in_turns
+from annals.schemas.delivery import row_key
 from annals.schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class DeliveryShard:
         decider: Decider[Any],
         log: DeliveryLog,
         clock: Clock,
+        calendar: Clock,
         telemetry: DeliveryTelemetry,
         reader: Reader,
         pace: Pace,
@@ -91,7 +94,10 @@ class DeliveryShard:
         poster: Poster | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Take the subscription, its progress as far as it is known, and so on; poster: where it is no topic."""
+        """Take the subscription, its progress as far as it is known, and so on; poster: where it is no topic.
+
+        clock: what rows are due by, never set back; calendar: the time of day, of what is kept and shown.
+        """
         self.subscribed = subscribed
         self.halt: Halt | None = None
         self.problem: str | None = None
@@ -100,6 +106,7 @@ class DeliveryShard:
         self._source = source
         self._log = log
         self._clock = clock
+        self._calendar = calendar
         self._telemetry = telemetry
         self._reader = reader
         self._pace = pace
@@ -218,12 +225,12 @@ class DeliveryShard:
                         machine.advance(settled, following, now)
             position, cid = await self._offer(now)
             sent, records = await self._records()
-            parked_rows = machine.newly_parked()
+            parked_rows = [replace(row, at=_milliseconds(self._calendar)) for row in machine.newly_parked()]
             to_park = [parked(row, await self._loader.outgoing(row)) for row in parked_rows]
         except self._loader.errors as error:
             self.halt = Halt(self.own.position, f"{type(error).__name__}: {error}")
             return False
-        rows = machine.changes()
+        rows = machine.changes() | {row_key(row): row for row in parked_rows}
         after = Progress(position, cid, self.own.incarnation, run.next_offset)
         has_moved = after.position > self.own.position or after.acks > self.own.acks
         self._is_uncommitted |= has_moved
@@ -326,7 +333,7 @@ class DeliveryShard:
         return rows, records
 
     def _now(self) -> int:
-        return int(self._clock.now().timestamp() * 1000)
+        return _milliseconds(self._clock)
 
     def _tell(self, sent: list[Row], parked_count: int) -> None:
         name = self.subscribed.name
@@ -334,7 +341,8 @@ class DeliveryShard:
         self._telemetry.redelivered(name, sum(row.attempt > 1 for row in sent))
         self._telemetry.parked(name, parked_count)
         self._telemetry.unsettled(name, self._machine.numbers)
-        self._telemetry.parked_since(name, self._machine.parked_since)
+        since = self._machine.parked_since
+        self._telemetry.parked_since(name, None if since is None else min(since, _milliseconds(self._calendar)))
         self._telemetry.failed(name, self.subscribed.failures())
         self._telemetry.lag(name, max(0, self._source.status().offset - self.own.position))
 
@@ -356,3 +364,8 @@ class DeliveryShard:
         if self._machine.room > 0:
             awaited.append(self._source.until_behind(self.own.position))
         await first_of(*awaited, timeout_s=look_s)
+
+
+def _milliseconds(clock: Clock) -> int:
+    """Return a clock's time, in milliseconds since 1970."""
+    return int(clock.now().timestamp() * 1000)

@@ -246,7 +246,7 @@ class RoutedShard:
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
     ) -> RowPage:
         """Return rows of a projection by its indexes (all must hold), behind the key `after`."""
-        found: RowPage = await self._ask(AskRows(projection, version, dict(index), after, limit))
+        found: RowPage = await self._ask(AskRows(projection, version, dict(index), after, limit, knows_places=True))
         return found
 
     async def _ask(self, question: Question, deadline: float | None = None) -> Any:

@@ -111,13 +111,18 @@ class AskAggregates(Ask, frozen=True, tag="aggregates"):
 
 
 class AskRows(Ask, frozen=True, tag="rows"):
-    """Which rows has a projection?"""
+    """Which rows has a projection?
+
+    knows_places: whether the asker knows that rows below a value are in the order of the values, and that a page may
+    have no row and not be the last. A former release does not, and would merge such pages with those of another order.
+    """
 
     projection: str
     version: int
     index: dict[str, str]
     after: bytes | None
     limit: int
+    knows_places: bool = False
 
 
 class AskSnapshots(Ask, frozen=True, tag="snapshots"):
@@ -282,8 +287,11 @@ async def put(shard: ReadingShard, question: Question, deadline: float) -> Any:
             return await shard.drop_snapshot(aggregate_id, version)
         case AskNumbers():
             return await shard.numbers()
-        case AskRows(projection, version, index, after_key, limit):
-            return await shard.rows(projection, version, index, after=after_key, limit=limit)
+        case AskRows(projection, version, index, after_key, limit, knows_places):
+            page = await shard.rows(projection, version, index, after=after_key, limit=limit)
+            if not knows_places and (page.ordered_by is not None or not (page.rows or page.is_end)):
+                raise NotReadyError("the asking worker does not know such pages of rows: it is of a former release")
+            return page
 
 
 async def reply_to(shard: ReadingShard | None, asked: Asked, deadline: float) -> bytes:
@@ -367,7 +375,8 @@ def _received(asked: Asked, answer: Any) -> Any:
         case AskRows(_, _, _, after, limit), RowPage(found, is_end):
             keys = [row.key for row in found]
             ordered = keys if after is None else [after, *keys]
-            if len(keys) > limit or (not keys and not is_end) or ordered != sorted(set(ordered)):
+            ordered = ordered + [each for each in (answer.behind,) if each is not None and each not in keys[-1:]]
+            if len(keys) > limit or is_end == (answer.until is not None) or ordered != sorted(set(ordered)):
                 raise UnreadableReplyError("its rows are not in order, or there are more of them than were asked for")
             return answer
         case AskHistory(aggregate_id), SentHistory():

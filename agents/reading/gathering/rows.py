@@ -38,6 +38,7 @@ class GatheredRows(NamedTuple):
 
     is_end: all partitions that answered had no more. rebuilds: kind -> what was built anew in each partition; None
     where it is not known. after: behind which key each partition is gone on with; None: nothing was shown of any.
+    until: the key up to which those that answered have no other rows; None: they have no more, or none was asked for.
     """
 
     rows: list[FoundRow]
@@ -48,6 +49,7 @@ class GatheredRows(NamedTuple):
     lag: Lag = NO_LAG
     rebuilds: Mapping[str, list[Rebuilds | None]] = MappingProxyType({})
     after: list[bytes | None] | None = None
+    until: bytes | None = None
 
 
 class Shards(Protocol):
@@ -170,19 +172,22 @@ def gathered(
         pages[at] = answer
         if answer.stale is not None:
             stale.append(PartitionReason(kind, partition, answer.stale))
-    cut = min((page.rows[-1].key for page in pages.values() if page.rows and not page.is_end), default=None)
+    cut = min((page.until for page in pages.values() if page.until is not None), default=None)
     merged = merge(*(zip(repeat(at), page.rows) for at, page in pages.items()), key=lambda found: found[1].key)
     known = (found for found in merged if cut is None or found[1].key <= cut)  # behind it, a cut page may have others
     shown = list(islice(known, limit))
+    is_full = next(known, None) is not None
     is_end = all(page.is_end for page in pages.values()) and len(shown) == sum(
         len(page.rows) for page in pages.values()
     )
     rows, counts = [row for _, row in shown], Counter(at for at, _ in shown)
+    until = rows[-1].key if rows and (is_full or cut is None) else cut
     moved = [
-        _moved(key, pages[at].rows, counts[at], rows[-1].key) if rows and at in pages else key
+        _moved(key, pages[at].rows, counts[at], until) if until is not None and at in pages else key
         for at, key in enumerate(keys_of(after, len(wheres)))
     ]
-    return GatheredRows(rows, is_end, positions, missing, stale, rebuilds=rebuilds, after=moved)
+    until = None if is_end else until
+    return GatheredRows(rows, is_end, positions, missing, stale, rebuilds=rebuilds, after=moved, until=until)
 
 
 def _moved(key: bytes | None, rows: Sequence[FoundRow], count: int, last: bytes) -> bytes | None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.agents.reading.keeping.layout import after, encode_follower, follower_key, number, read_follower
 from annals.agents.reading.projecting.rows import RowSet, key_of, row_set_of, texts_of
+from annals.agents.reading.projecting.versions import nowhere_behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -219,12 +220,13 @@ class Builds:
         return seen.pop() if len(seen) == 1 else None
 
     def _has_reached(self, pair: _Pair) -> bool:
-        for space in pair.spaces:
-            former = read_follower(self._store, pair.answering.follower, space)
-            beside = read_follower(self._store, pair.beside.follower, space)
-            if beside is None or former is None or beside.offset < former.offset:
-                return False
-        return True
+        return nowhere_behind(
+            (self._offset(pair.answering, space), self._offset(pair.beside, space)) for space in pair.spaces
+        )
+
+    def _offset(self, rows: RowSet, space: bytes) -> int | None:
+        known = read_follower(self._store, rows.follower, space)
+        return None if known is None else known.offset
 
     def _beside(self, rows: RowSet) -> list[RowSet]:
         """Return all sets of a version that have a position anywhere, but one."""

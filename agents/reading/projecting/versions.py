@@ -58,15 +58,16 @@ def candidate(name: str, record: ProjectionRecord | None, members: Sequence[Memb
     return common if common > least else None
 
 
+def nowhere_behind(offsets: Iterable[tuple[int | None, int | None]]) -> bool:
+    """Whether no offset is less than the one that it has to reach, each behind that one; None: it is not known."""
+    return all(former is not None and new is not None and former <= new for former, new in offsets)
+
+
 def has_reached(former: Positions, new: Positions) -> bool:
     """Whether a version is nowhere behind the former one; a partition that did not answer is behind."""
-    for kind, offsets in new.items():
-        others = former.get(kind, [0] * len(offsets))
-        if len(others) != len(offsets) or None in others:
-            return False
-        if any(offset is None or offset < (other or 0) for offset, other in zip(offsets, others, strict=True)):
-            return False
-    return bool(new)
+    pairs = [(former.get(kind, [0] * len(offsets)), offsets) for kind, offsets in new.items()]
+    are_alike = all(len(others) == len(offsets) for others, offsets in pairs)
+    return bool(new) and are_alike and all(nowhere_behind(zip(*pair, strict=True)) for pair in pairs)
 
 
 def turned_to(

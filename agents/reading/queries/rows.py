@@ -5,7 +5,7 @@ What is asked is told by the newest version that this release has; the rows may 
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FIRST_ROWS: Final = 16
 ROWS_AT_ONCE: Final = 256
 FEW_BYTES: Final = 1 << 18  # of rows that are read at once: where they are small, more are next time
+LOOKED_AT: Final = 10_000  # for one page: a fraction of the seconds that a partition has to answer
 
 
 class Term(NamedTuple):
@@ -46,6 +47,14 @@ class Term(NamedTuple):
     name: str
     value: str
     is_range: bool = False
+
+
+class Slice(NamedTuple):
+    """Places that follow one another: how many, the last one, and the rows among them, with their bytes."""
+
+    places: int
+    last: bytes
+    rows: Iterator[tuple[FoundRow, int]]
 
 
 class RowReader:
@@ -68,6 +77,8 @@ class RowReader:
     ) -> RowPage:
         """Return a page of rows; where they are large it has fewer, and ends behind the one that fills it.
 
+        Where few of those that are looked at are shown it ends behind LOOKED_AT of them, perhaps without any row.
+
         Raises:
             VersionMissingError: no rows of this version were ever folded here.
             ValueError: the projection has no such index.
@@ -78,13 +89,14 @@ class RowReader:
             raise VersionMissingError(f"version {version} of {name!r} is not in {place.kind}-{place.partition}")
         answering, followed = known
         wanted = wanted_of(projection, index)
-        rows, is_end = _page(_found(view, answering, wanted, behind), limit)
+        rows, is_end, looked_until = _page(_slices(view, answering, wanted, behind), limit)
         ordered_by = wanted[0].name if wanted and wanted[0].is_range else None
         position = ShardPosition(place.kind, place.partition, followed.offset)
         read_until, stale = read_position(view).offset, None
         if followed.offset < read_until:
             stale = f"{name} version {version} is at offset {followed.offset} of {read_until}"
-        return RowPage(rows, is_end, position, stale, _rebuilds(view, answering, followed), ordered_by)
+        rebuilds = _rebuilds(view, answering, followed)
+        return RowPage(rows, is_end, position, stale, rebuilds, ordered_by, looked_until)
 
 
 def rebuilds_of(view: ReadView, name: str, version: int) -> Rebuilds | None:
@@ -120,7 +132,8 @@ def find_tree(
     waiting = [root]
     while waiting and len(found) <= most:
         under = [Term(parent, waiting.pop())]
-        for row, _ in islice(_found(view, known[0], under, None), most + 1):
+        found_under = chain.from_iterable(each.rows for each in _slices(view, known[0], under, None))
+        for row, _ in islice(found_under, most + 1):
             if row.key not in found and row.row["aggregate_id"] != root:
                 found[row.key] = row
                 waiting.append(row.row["aggregate_id"])
@@ -138,34 +151,42 @@ def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Ter
     return sorted(wanted, key=lambda each: not each.is_range)
 
 
-def _page(found: Iterator[tuple[FoundRow, int]], limit: int) -> tuple[list[FoundRow], bool]:
+def _page(slices: Iterator[Slice], limit: int) -> tuple[list[FoundRow], bool, bytes | None]:
+    """Return rows, whether there are no more, and behind which place they end, where that is not the last of them."""
     rows: list[FoundRow] = []
-    left = PAGE_BYTES
-    for row, size in found:
-        if len(rows) == limit or left <= 0:
-            return rows, False
-        rows.append(row)
-        left -= size
-    return rows, True
+    left, looked_at = PAGE_BYTES, 0
+    for each in slices:
+        for row, size in each.rows:
+            if len(rows) == limit or left <= 0:
+                return rows, False, None
+            rows.append(row)
+            left -= size
+        looked_at += each.places
+        if looked_at >= LOOKED_AT:
+            return rows, False, each.last
+    return rows, True, None
 
 
-def _found(
-    view: ReadView, rows: RowSet, wanted: Sequence[Term], behind: bytes | None
-) -> Iterator[tuple[FoundRow, int]]:
-    """Yield rows, with their bytes in the store."""
+def _slices(view: ReadView, rows: RowSet, wanted: Sequence[Term], behind: bytes | None) -> Iterator[Slice]:
+    """Yield rows by slices of the places under the first of the values."""
     places = _places(view, rows, wanted[0] if wanted else None, behind)
     space, count = rows.rows, FIRST_ROWS
     while some := list(islice(places, count)):
+        looked_at, last = len(some), some[-1][0]
         for one in wanted[1:]:
             some = _those_under(view, rows, one, some)
         values = view.get_many([space + key for _, key in some])
         size = sum(len(value or b"") for value in values)
         count = min(4 * count, ROWS_AT_ONCE) if size < FEW_BYTES else max(count // 4, 1)
-        for (place, _), value in zip(some, values, strict=True):
-            if value is None:
-                raise StoreDamagedError(f"{rows.name} version {rows.version}: an index entry leads to no row")
-            if value[:1] == LISTED:
-                yield FoundRow(place, msgspec.msgpack.decode(memoryview(value)[1:])), len(value)
+        yield Slice(looked_at, last, _listed(rows, some, values))
+
+
+def _listed(rows: RowSet, places: Sequence[Placed], values: Sequence[bytes | None]) -> Iterator[tuple[FoundRow, int]]:
+    for (place, _), value in zip(places, values, strict=True):
+        if value is None:
+            raise StoreDamagedError(f"{rows.name} version {rows.version}: an index entry leads to no row")
+        if value[:1] == LISTED:
+            yield FoundRow(place, msgspec.msgpack.decode(memoryview(value)[1:])), len(value)
 
 
 def _places(view: ReadView, rows: RowSet, wanted: Term | None, behind: bytes | None) -> Iterator[Placed]:

@@ -30,7 +30,7 @@ from annals.agents.reading.ports import (
 )
 from annals.agents.reading.projecting.builds import read_answering
 from annals.agents.reading.projecting.rows import follower_name
-from annals.agents.reading.projecting.versions import newest
+from annals.agents.reading.projecting.versions import newest, nowhere_behind
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader, find_tree
 from annals.agents.reading.read_models.global_fold import GlobalFold, PartView, prefix_of
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from annals.schemas.projection_record import ProjectionRecord
 
     Where = tuple[str, int]
-    Page = tuple[list[FoundRow], bool]  # whether there are no more
+    Page = tuple[list[FoundRow], bool, bytes | None]  # whether there are no more, and up to where there are no other
 
 T = TypeVar("T")
 
@@ -135,12 +135,10 @@ class GlobalReader:
         """
 
         def question(view: ReadView) -> bool:
-            for where in wheres:
-                part = PartView(view, prefix_of(*where))
-                new, old = (read_answering(part, projection.name, each) for each in (version, former))
-                if new is None or (old is not None and new[1].offset < old[1].offset):
-                    return False
-            return True
+            parts = [PartView(view, prefix_of(*where)) for where in wheres]
+            known = ([read_answering(part, projection.name, each) for each in (former, version)] for part in parts)
+            # a partition that does not have the former version has nothing to be waited for
+            return nowhere_behind((old[1].offset if old else 0, new[1].offset if new else None) for old, new in known)
 
         if self._fold is None:  # whether the store is a fold of these journals is not known yet
             raise NotReadyError(self._why_not())
@@ -155,7 +153,7 @@ class GlobalReader:
 
         def question(view: ReadView, place: Place) -> Page:
             page = self._reader(view, place, projection.name, version, index, keys[0], limit)
-            return page.rows, page.is_end
+            return page.rows, page.is_end, page.until
 
         return await self._answer(projection, version, question, keys)
 
@@ -164,7 +162,7 @@ class GlobalReader:
 
         def question(view: ReadView, place: Place) -> Page:
             rows = find_tree(view, place, projection, version, parent, root, MOST_TREE_ROWS)
-            return rows[:MOST_TREE_ROWS], len(rows) <= MOST_TREE_ROWS
+            return rows[:MOST_TREE_ROWS], len(rows) <= MOST_TREE_ROWS, None
 
         return await self._answer(projection, version, question)
 
@@ -345,7 +343,7 @@ class GlobalReader:
             return found, pages
 
         try:
-            (rows, is_end), pages = await self._open_store.ask(ask, self._why_not)
+            (rows, is_end, until), pages = await self._open_store.ask(ask, self._why_not)
         except VersionMissingError:
             return gathered(wheres, [VERSION_MISSING] * len(wheres), 0, after)
         except NotReadyError as error:
@@ -353,14 +351,12 @@ class GlobalReader:
         page = gathered(wheres, pages, 0, after)
         answered = [(where, at) for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)]
         left = {where: max(0, ends.get(where, 0) - at.position.offset) for where, at in answered}
-        since = min(
-            (self._caught_up.get(where, self._begun) for where, offsets in left.items() if offsets), default=None
-        )
-        seconds = 0.0 if since is None else self._clock.monotonic() - since
+        waited = [self._caught_up.get(where, self._begun) for where, offsets in left.items() if offsets]
+        seconds = self._clock.monotonic() - min(waited) if waited else 0.0
         moved: list[bytes | None] | None = page.after
-        if rows:  # those of all partitions are in one store, and have one order
-            moved = [rows[-1].key] * len(wheres)
-        return page._replace(rows=rows, is_end=is_end, lag=Lag(sum(left.values()), seconds), after=moved)
+        if last := until or (rows[-1].key if rows else None):  # the rows of all partitions have one order in one store
+            moved = [last] * len(wheres)
+        return page._replace(rows=rows, is_end=is_end, lag=Lag(sum(left.values()), seconds), after=moved, until=until)
 
     def _wheres(self, projection: Projection[Any]) -> list[Where]:
         return [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import Member, Members
 
 ANSWER_S: Final = 2.0
-SILENT_S: Final = 60.0  # for so long a member that does not answer is waited for
+SILENT_S: Final = 60.0  # for so long a member that does not answer is waited for; what was before that says nothing
 
 
 class AskReached(Struct, frozen=True):
@@ -51,6 +51,14 @@ class Awaited(NamedTuple):
     silent: list[str]
 
 
+class Round(NamedTuple):
+    """What was found when all were asked. at, silent_since: monotonic seconds, the latter by member id."""
+
+    at: float
+    silent_since: dict[str, float]
+    awaited: Awaited
+
+
 class OtherMembers:
     """The members of the group but this one.
 
@@ -62,31 +70,25 @@ class OtherMembers:
         """Take the group, and the clock."""
         self._members = members
         self._clock = clock
-        self._silent_since: dict[AskReached, float] = {}
-        self._told: dict[AskReached, Awaited] = {}
+        self._rounds: dict[AskReached, Round] = {}
         self._log = structlog.get_logger(__name__)
 
     async def have_reached(self, asked: AskReached, peers: Peers | None) -> bool:
-        """Whether all have reached a version, but for those that have not answered for a minute."""
+        """Whether all have reached a version, but for each that has not answered for a minute."""
         me = self._members.me
         others = [member for member in self._members.all() if me is None or member.id != me.id]
         deadline = asyncio.get_running_loop().time() + ANSWER_S
         answers = await asyncio.gather(*(_answer(peers, member, asked, deadline) for member in others))
-        found = list(zip(others, answers, strict=True))
+        now, last = self._clock.monotonic(), self._rounds.get(asked)
+        before = last.silent_since if last is not None and now - last.at <= SILENT_S else {}
+        found = [(member.id, answer) for member, answer in zip(others, answers, strict=True)]
+        since = {member: before.get(member, now) for member, answer in found if answer is None}
         awaited = Awaited(
-            [member.id for member, answer in found if answer is False],
-            [member.id for member, answer in found if answer is None],
+            [member for member, answer in found if answer is False],
+            [member for member, at in since.items() if now - at < SILENT_S],
         )
-        self._say(asked, awaited)
-        if not awaited.silent:
-            self._silent_since.pop(asked, None)
-        elif self._clock.monotonic() - self._silent_since.setdefault(asked, self._clock.monotonic()) < SILENT_S:
-            return False
-        return not awaited.behind
-
-    def _say(self, asked: AskReached, awaited: Awaited) -> None:
-        if self._told.get(asked, Awaited([], [])) != awaited:
-            self._told[asked] = awaited
+        self._rounds[asked] = Round(now, since, awaited)
+        if any(awaited) and (last is None or last.awaited != awaited):
             self._log.info(
                 "a version of a projection is waited for at other workers",
                 projection=asked.projection,
@@ -94,6 +96,7 @@ class OtherMembers:
                 behind=awaited.behind,
                 silent=awaited.silent,
             )
+        return not any(awaited)
 
 
 async def _answer(peers: Peers | None, member: Member, asked: AskReached, deadline: float) -> bool | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from annals.agents.ports import StoreError
 from annals.agents.reading.gathering.gather import STANDBY
 from annals.agents.reading.gathering.rows import VERSION_MISSING
 from annals.agents.reading.ports import NotReadyError
@@ -129,6 +130,7 @@ class ReadModels:
         self._members = members
         self._clock = clock
         self._applied: dict[tuple[str, int], tuple[object, object]] = {}
+        self._reached: dict[str, tuple[int, int]] = {}  # version and time of a turn, by name
         self._resumes: dict[str, int] = {}
         self._log = structlog.get_logger(__name__)
 
@@ -143,8 +145,8 @@ class ReadModels:
     def version_of(self, name: str) -> int:
         """Return the version of a projection to ask for.
 
-        Of a global one, the former version where the rows of this process are behind those: it was not there when all
-        turned, and no answer gets worse by that.
+        Of a global one, the former version until the rows of this process have once reached those: it was not there
+        when all turned, and no answer gets worse by that. From then on rows that fall behind are stale, as any are.
 
         Raises:
             NotReadyError: the topic was not read yet, which alone says which one answers.
@@ -152,9 +154,8 @@ class ReadModels:
         if not self._topic.is_read:
             raise NotReadyError(f"which version of {name} answers is not known yet: the topic is being read")
         record, own = self._topic.records.get(name), self.projections[name][-1].version
-        former = record.previous if record is not None and may_turn_back(record, self._now_ms()) else None
-        if record is not None and former is not None and self._is_behind(name, record.version, former):
-            return former
+        if record is not None and record.previous is not None and not self._has_turned(name, record, record.previous):
+            return record.previous
         return answering(name, record, self._members.all(), own)
 
     def has_reached(self, name: str, version: int, former: int) -> bool:
@@ -167,12 +168,18 @@ class ReadModels:
             raise NotReadyError(f"there are no rows of {name} here")
         return self._global.has_reached(self.projections[name][-1], version, former)
 
-    def _is_behind(self, name: str, version: int, former: int) -> bool:
-        if self._global is None or self.projections[name][-1].scope != GLOBAL:
-            return False
-        with suppress(NotReadyError):
-            return not self.has_reached(name, version, former)
-        return False
+    def _has_turned(self, name: str, record: ProjectionRecord, former: int) -> bool:
+        """Whether this process answers by the version of a record, as it does for good once it has reached it."""
+        turn = (record.version, record.switched_ms)
+        if self._global is None or self.projections[name][-1].scope != GLOBAL or self._reached.get(name) == turn:
+            return True
+        if not may_turn_back(record, self._now_ms()):
+            return True  # the former rows are not kept any more
+        with suppress(NotReadyError, StoreError):
+            if not self.has_reached(name, record.version, former):
+                return False
+            self._reached[name] = turn
+        return True
 
     def problems(self) -> list[str]:
         """Return why this process cannot take part in reading; none where it can."""
@@ -195,6 +202,7 @@ class ReadModels:
             self._ask_global_rebuilds(self._global, here)
             self._applied["", 0] = (self._global, state)
         for name in self.projections if self._topic.is_read else ():
+            self.version_of(name)  # what this process has reached counts before anybody asks
             record = records.get(name)
             resumes = 0 if record is None else record.resumes  # one that failed on its first events has no record yet
             if resumes > self._resumes.setdefault(name, resumes):

@@ -266,7 +266,7 @@ async def verify(
                     raise MovedBackError(f"{kind}-{at} answers at offset {offset}, and did at a later one before")
                 await refold.read_to(journals, (kind, at), offset or 0)
         rows += len(page.rows)
-        last = None if page.is_end else page.rows[-1].key
+        last = page.until
         is_full = False
         if not unanswered:
             stored = [(each.key, each.row) for each in page.rows]

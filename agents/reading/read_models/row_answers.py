@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = 1_000
 MOST_ROWS: Final = 100_000  # that are read for one answer
+MOST_PAGES: Final = 2 * MOST_ROWS // PAGE  # they may have few rows, or none
 ASKED_AT_ONCE: Final = 32
 
 
@@ -118,9 +119,13 @@ class RowAnswers:
 
     async def _every_page(self, projection: Projection[Any], version: int, index: Mapping[str, str]) -> GatheredRows:
         pages = [await self._page(projection, version, index, None, PAGE)]
-        while not pages[-1].is_end and pages[-1].rows and sum(len(page.rows) for page in pages) < MOST_ROWS:
+        while (
+            pages[-1].until is not None
+            and len(pages) < MOST_PAGES
+            and sum(len(page.rows) for page in pages) < MOST_ROWS
+        ):
             pages.append(await self._page(projection, version, index, pages[-1].after, PAGE))
-        return joined(pages, is_end=pages[-1].is_end or not pages[-1].rows)
+        return joined(pages, is_end=pages[-1].until is None)
 
     async def _with_columns(self, projection: Projection[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if projection.name == PEOPLE_DIRECTORY.name:

@@ -153,3 +153,20 @@ async def test_a_name_that_begins_anew_takes_no_answers_of_before(world):
     places = services.Places(client, TopicNames(""))
     assert (await places.progress_of("all", "events.person"))[0] == Progress(0, None, 2, 3)
     await client.close()
+
+
+async def test_who_begins_one_that_another_gives_a_kind_at_once_is_answered_with_what_there_is(world, monkeypatch):
+    """Goes red when what was made is answered 500."""
+    commit, changed = SubscriptionsWriter.commit, []
+
+    async def committed(self, *what):
+        await commit(self, *what)
+        if not changed:
+            changed.append(True)
+            other = service_of(world)
+            await other.put("all", {"kinds": ["person", "policy"]}, (await other.get("all")).etag)
+
+    monkeypatch.setattr(SubscriptionsWriter, "commit", committed)
+    made = await service_of(world).put("all", {"kinds": ["person"], "start": "now"})
+    assert (made.is_new, made.body["kinds"]) == (True, ["person", "policy"])
+    assert made.body["positions"] == {"person": [0], "policy": [None]}

@@ -8,7 +8,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from annals.agents.aggregates import REGISTRY
-from annals.schemas.delivery import WAITING
+from annals.schemas.delivery import PARKED, WAITING
+from annals.schemas.values.moments import recorded_at
 from annals.testing import MemoryClock
 from annals.workers.kafka.connections import connect
 from annals.workers.memory.cluster import MemoryCluster, Topic
@@ -36,13 +37,14 @@ class Site(World):
         self.model = MemoryCluster({name: Topic(1) for name in topics}, transaction_version=2)
         (folder / "mine").write_text(SECRET)
         self.clock = MemoryClock()
+        self.registry = CollectorRegistry()
         self.site = Publishing(
             Settings(webhook_secrets_dir=folder, webhook_allow="127.0.0.0/8"),
             self.options(),
             REGISTRY,
             dict.fromkeys(REGISTRY, 1),
             self.clock,
-            PublishMetrics(CollectorRegistry()),
+            PublishMetrics(self.registry),
         )
 
     @asynccontextmanager
@@ -59,11 +61,13 @@ class Site(World):
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await publisher.close()
 
+    async def rows(self):
+        client = await connect(self.options(), ["deliveries.all"])
+        return list((await read_rows(client, ("deliveries.all", 0), lambda row: row, is_settled=False)).values())
+
     async def until_row(self, state, reason):
         async def is_so():
-            client = await connect(self.options(), ["deliveries.all"])
-            rows = await read_rows(client, ("deliveries.all", 0), lambda row: row, is_settled=False)
-            return [(row.state, row.reason) for row in rows.values()] == [(state, reason)]
+            return [(row.state, row.reason) for row in await self.rows()] == [(state, reason)]
 
         await eventually(is_so)
 
@@ -88,6 +92,27 @@ async def test_what_was_refused_comes_again_in_its_time(site):
         site.clock.step(-3_600)
         site.clock.advance(1)
         await eventually(lambda: has(site, 2))
+
+
+async def test_what_is_parked_has_the_time_of_day(site):
+    """Goes red when what is kept and shown is ahead for as long as the clock was."""
+    site.journal.append(chain("p-1", 1))
+    async with site.publishing():
+        await site.site.service.put("all", {"kinds": ["person"], "delivery": "acknowledged"})
+        await eventually(lambda: has(site, 1))
+        site.clock.step(-3_600)
+        await answer(site, (await site.received("all"))[0], "park", reason="poison")
+        await site.until_row(PARKED, "poison")
+        now = site.clock.now()
+        (row,) = await site.rows()
+        ((_, _, headers),) = await site.received("all", "parked")
+        assert (row.at, headers["parked-at"].decode()) == (int(now.timestamp() * 1_000), recorded_at(now))
+        await eventually(lambda: is_oldest(site, now.timestamp()))
+
+
+async def is_oldest(site, seconds):
+    labels = {"subscription": "all", "kind": "person", "partition": "0"}
+    return site.registry.get_sample_value("annals_parked_oldest_timestamp_seconds", labels) == seconds
 
 
 async def has(site, count):

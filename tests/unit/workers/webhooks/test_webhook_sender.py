@@ -4,6 +4,7 @@ import asyncio
 import socket
 from ipaddress import ip_network
 
+import aiohttp
 import pytest
 
 from annals.workers.webhooks.secrets import KEPT_S, SecretFolder, SecretUnusableError
@@ -37,9 +38,9 @@ async def endpoint():
         yield endpoint
 
 
-async def reason(sender, url, within_s=10.0):
+async def reason(sender, url, within_s=10.0, body=b"{}"):
     with pytest.raises(NoAnswerError) as caught:
-        await sender.post(url, {}, b"{}", within_s)
+        await sender.post(url, {}, body, within_s)
     return caught.value.reason
 
 
@@ -129,11 +130,10 @@ async def send_long_header(_, writer):
     await asyncio.Event().wait()
 
 
-def for_ever(head, piece):
+def for_ever(piece):
     """A server that never stops: each piece is small and well-formed, and there is no end of them."""
 
     async def serve(_, writer):
-        writer.write(head)
         while True:
             writer.write(piece * 1_000)
             await writer.drain()
@@ -142,6 +142,7 @@ def for_ever(head, piece):
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -155,18 +156,84 @@ CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
         (talk_nonsense, BROKEN_OFF),
         (send_much, TOO_LARGE),
         (send_long_header, BROKEN_OFF),
-        (for_ever(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), TOO_LARGE),
-        (for_ever(b"", b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"), TOO_LARGE),
-        (for_ever(b"", b"\r\n"), TOO_LARGE),
-        (for_ever(CHUNKED + b"1;", b"x"), TOO_LARGE),
-        (for_ever(CHUNKED, b"0"), TOO_LARGE),
-        (for_ever(CHUNKED, b"1\r\nx\r\n"), TOO_LARGE),
+        (for_ever(b"HTTP/1.1 100 Continue\r\n\r\n"), TOO_LARGE),
+        (for_ever(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"), TOO_LARGE),
+        (for_ever(b"\r\n"), TOO_LARGE),
     ],
 )
 async def test_bad_answers_are_no_answers(sender, endpoint, serve, why):
     async with raw_server(serve) as url:
         assert await reason(sender, url, 0.5 if why == TIMEOUT else 10) == why
     assert (await sender.post(endpoint.url, {}, b"{}", 10)).status == 204, "others are served as before"
+
+
+@pytest.fixture
+def head_taken(monkeypatch):
+    """Set when the head of an answer was taken."""
+    taken, start = asyncio.Event(), aiohttp.ClientResponse.start
+
+    async def started(response, connection):
+        found = await start(response, connection)
+        taken.set()
+        return found
+
+    monkeypatch.setattr(aiohttp.ClientResponse, "start", started)
+    return taken
+
+
+@pytest.mark.parametrize("is_behind", [False, True], ids=["with its head", "behind its head"])
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [(CHUNKED + b"1;", b"x"), (CHUNKED, b"0"), (CHUNKED, b"1\r\nx\r\n"), (UNTIL_CLOSED, b"x")],
+    ids=["an extension", "a length", "pieces", "until it is closed"],
+)
+async def test_a_body_without_end_is_too_large_wherever_it_is_cut(sender, head_taken, head, piece, is_behind):
+    async def serve(reader, writer):
+        writer.write(head)
+        if is_behind:
+            await head_taken.wait()
+        await for_ever(piece)(reader, writer)
+
+    async with raw_server(serve) as url:
+        assert await reason(sender, url) == TOO_LARGE
+
+
+LARGE = bytes(16 << 20)  # more than the sockets of both ends take
+takes_large = pytest.mark.filterwarnings("ignore:Sending a large body")
+
+
+@takes_large
+@pytest.mark.parametrize("head", [b"", CHUNKED], ids=["without a head", "behind its head"])
+async def test_an_endpoint_that_does_not_read_has_an_answer_without_end_refused_at_once(sender, head):
+    async def serve(reader, writer):
+        writer.transport.pause_reading()
+        writer.write(head)
+        await for_ever(b"1\r\nx\r\n" if head else b"\r\n")(reader, writer)
+
+    async with raw_server(serve) as url:
+        assert await reason(sender, url, 5, LARGE) == TOO_LARGE
+
+
+@takes_large
+async def test_what_an_endpoint_has_not_taken_in_time_is_not_sent_to_it_later(sender):
+    is_over, taken = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def serve(reader, writer):
+        writer.transport.pause_reading()
+        await is_over.wait()
+        writer.transport.resume_reading()
+        size = 0
+        try:
+            while data := await reader.read(1 << 20):
+                size += len(data)
+        except ConnectionError:
+            pass
+        taken.set_result(size)
+
+    async with raw_server(serve) as url:
+        assert await reason(sender, url, 0.5, LARGE) == TIMEOUT
+        is_over.set()
+        assert await taken < len(LARGE)
 
 
 async def test_nobody_listens(sender):

@@ -1,20 +1,26 @@
 """Pages of rows below a value: in the order of the values, each row once, and no page reads more than it shows."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
+import msgspec
 import pytest
 from msgspec.structs import replace as changed
 
 from annals.agents.projections.projection import problem_of
 from annals.agents.projections.workflow_board import WORKFLOW_BOARD, Board, BoardStep
+from annals.agents.reading.found import RowPage, ShardPosition
+from annals.agents.reading.gathering.all_shards import AllShards
+from annals.agents.reading.gathering.questions import Asked, AskRows, Reply, UnreadableReplyError, read_answer, reply_to
 from annals.agents.reading.gathering.rows import OTHER_ORDER, LocalRows
 from annals.agents.reading.keeping.layout import encode_follower, follower_key
 from annals.agents.reading.keeping.overlay import Overlay
 from annals.agents.reading.projecting.rows import KeptRows, follower_name
+from annals.agents.reading.queries import rows as row_queries
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader
 from annals.workers.stores.reading_memory import MemoryReadingStore
-from projecting import Journals, MemoryShards
+from projecting import PARTITIONS, Group, Journals, MemoryShards
 
 NAME, PLACE = WORKFLOW_BOARD.name, Place("workflow", 0)
 READ = RowReader({NAME: WORKFLOW_BOARD})
@@ -58,10 +64,11 @@ def walked(store, index, limit):
     while not is_end:
         before = store.read
         page = READ(store, PLACE, NAME, 1, index, behind, limit)
-        assert page.ordered_by == "deadline_before"
+        assert page.ordered_by == ("deadline_before" if "deadline_before" in index else None)
         found += [each.row["aggregate_id"] for each in page.rows]
         most, is_end = max(most, store.read - before), page.is_end
-        behind = page.rows[-1].key if page.rows else behind
+        assert is_end or (page.until or b"") > (behind or b"")
+        behind = page.until
     return found, most
 
 
@@ -74,6 +81,20 @@ def test_a_page_reads_no_more_of_a_range_than_it_shows(count):
         in_order = sorted(wanted, key=lambda number: ((count - 1 - number) // 2, number))
         assert found == [f"w-{number:04}" for number in in_order]
         assert most <= 90
+
+
+@pytest.mark.parametrize("index", [{"deadline_before": LATE}, {"status": "running"}], ids=["a range", "a value"])
+def test_a_page_ends_behind_many_entries_without_a_row_and_the_next_one_goes_on_there(index, monkeypatch):
+    """Goes red when a rare value is looked for until its partition is missing, at the same place for ever."""
+    monkeypatch.setattr(row_queries, "LOOKED_AT", 300)
+    store = boards(1_400)
+    kept = KeptRows(WORKFLOW_BOARD, overlay := Overlay(store))
+    row = kept.get("w-1001")
+    kept.put(changed(row, steps={"s": changed(row.steps["s"], assignee="ada")}), "w-1001")
+    store.apply(overlay.changes)
+    found, most = walked(store, index | {"assignee": "ada"}, 10)
+    assert found == ["w-1001"]
+    assert most <= 300 + row_queries.ROWS_AT_ONCE
 
 
 def test_what_is_not_below_the_value_is_on_no_page():
@@ -94,6 +115,71 @@ async def test_a_partition_whose_worker_answers_in_another_order_is_missing():
     page = await LocalRows(shards).rows(WORKFLOW_BOARD, 1, {"deadline_before": LATE}, None, 10)
     assert [(each.partition, each.reason) for each in page.missing] == [(1, OTHER_ORDER)]
     assert (await LocalRows(shards).rows(WORKFLOW_BOARD, 1, {"status": "draft"}, None, 10)).missing == []
+
+
+FORMER = {"ask": "rows", "projection": NAME, "version": 1, "after": None, "limit": 10}
+
+
+@pytest.mark.parametrize(
+    ("index", "knows", "failure"),
+    [
+        ({"deadline_before": LATE}, {}, "not_ready"),
+        ({"deadline_before": LATE}, {"knows_places": True}, None),
+        ({"status": "draft"}, {}, None),
+    ],
+)
+async def test_who_does_not_know_the_order_of_a_range_gets_no_page_of_it(index, knows, failure):
+    """Goes red when a former release mixes the pages of two orders, where a partition that moves loses rows."""
+    question = FORMER | {"index": index} | knows
+    asked = msgspec.convert({"kind": "workflow", "partition": 1, "question": question, "within_s": 1}, Asked)
+    reply = msgspec.msgpack.decode(await reply_to(MemoryShards(Journals()).here["workflow", 1], asked, 0.0), type=Reply)
+    assert reply.failure == failure
+
+
+@pytest.mark.parametrize(
+    ("behind", "knows", "failure", "is_read"),
+    [(b"b", False, "not_ready", False), (b"b", True, None, True), (b"a", True, None, False), (None, True, None, False)],
+    ids=["former release", "this release", "no further", "nowhere"],
+)
+async def test_a_page_without_rows_that_is_not_the_last_has_a_place_further_on(behind, knows, failure, is_read):
+    """Goes red when who asks goes on for ever, or a former release takes such a page for nonsense."""
+    shard = MemoryShards(Journals()).here["workflow", 1]
+
+    async def without_rows(*_, **__):
+        return RowPage([], is_end=False, position=ShardPosition("workflow", 1, 0), behind=behind)
+
+    shard.rows = without_rows
+    asked = Asked("workflow", 1, AskRows(NAME, 1, {"status": "draft"}, b"a", 10, knows), 1.0)
+    reply = msgspec.msgpack.decode(await reply_to(shard, asked, 0.0), type=Reply)
+    assert reply.failure == failure
+    if failure is None:
+        with nullcontext() if is_read else pytest.raises(UnreadableReplyError):
+            assert read_answer(asked, reply).until == b"b"
+
+
+class AllHere(Group):
+    """A worker that has all partitions (the ports `Reading` and `Members`)."""
+
+    def __init__(self):
+        super().__init__()
+        self.here = MemoryShards(Journals()).here
+
+    def shard(self, kind, partition):
+        return self.here[kind, partition]
+
+    def standby(self, kind, partition):
+        return None
+
+    def standbys(self, kind, partition):
+        return []
+
+    def partitions(self, kind):
+        return PARTITIONS
+
+
+async def test_workers_of_this_release_know_the_order_of_a_range():
+    every = AllShards(AllHere(), AllHere(), None, ["workflow"])
+    assert (await LocalRows(every).rows(WORKFLOW_BOARD, 1, {"deadline_before": LATE}, None, 10)).missing == []
 
 
 def test_rows_are_in_the_order_of_one_range():

@@ -206,7 +206,9 @@ class Stored:
         found = [FoundRow(key[cut:], msgspec.msgpack.decode(value[1:])) for key, value in rows[: self.most_rows]]
         found = [each for each in found if after is None or each.key > after[0]]
         moved = [found[:limit][-1].key] * PARTITIONS if found else after
-        return GatheredRows(found[:limit], len(found) <= limit, self.ends, [], [], after=moved)
+        is_end = len(found) <= limit
+        until = None if is_end else found[:limit][-1].key
+        return GatheredRows(found[:limit], is_end, self.ends, [], [], after=moved, until=until)
 
 
 @pytest.mark.parametrize("names", [200, 2_000])

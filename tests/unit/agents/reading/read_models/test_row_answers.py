@@ -9,6 +9,7 @@ from annals.agents.ports import StoreDamagedError
 from annals.agents.projections import REGISTRY
 from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.ports import VersionMissingError
+from annals.agents.reading.queries import rows as row_queries
 from annals.agents.reading.queries.rows import wanted_of
 from annals.schemas.kinds import location, organization, person, policy, workflow
 from annals.schemas.values.refs import OwnerRef, Ref
@@ -164,6 +165,31 @@ async def test_a_page_of_which_nothing_was_shown_yet_is_of_the_version_that_answ
             assert (ids(page), page.version) == (expected, 1)
             with pytest.raises(BadCursorError, match="version 9 of"):
                 await answers.rows(name, {}, page.after, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("people_directory", {"name": "ada 8"}), ("locations", {"location_type": "logical", "parent_id": "8"})],
+)
+async def test_a_page_without_rows_is_gone_on_behind(name, index, monkeypatch):
+    """Goes red when a rare value ends the pages, or an answer, before what has it."""
+    monkeypatch.setattr(row_queries, "LOOKED_AT", 1)
+    monkeypatch.setattr(row_queries, "FIRST_ROWS", 1)
+    monkeypatch.setattr(row_queries, "ROWS_AT_ONCE", 1)
+    journals = people(*map(str, range(9)))
+    for number in range(9):
+        place = location.LocationDefined(name="X", location_type="logical", parent_id=str(number))
+        journals.append("location", f"x-{number}", place)
+    async with answering(journals) as (answers, _):
+        found, after, version, pages, is_end = [], None, None, 0, False
+        while not is_end:
+            page = await answers.rows(name, index, after, 10, version)
+            found += ids(page)
+            after, version, is_end, pages = page.after, page.version, page.is_end, pages + 1
+        every = await answers._every_page(REGISTRY[name], 1, index)
+    assert [each.row["aggregate_id"] for each in every.rows] == found
+    assert (found, every.is_end) == (["8" if name == "people_directory" else "x-8"], True)
+    assert pages > 1
 
 
 def test_references_are_asked_with_a_colon_or_a_slash():

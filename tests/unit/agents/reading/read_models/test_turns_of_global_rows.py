@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 from msgspec.structs import replace as changed
+from structlog.testing import capture_logs
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.projections import REGISTRY
 from annals.agents.reading.ports import Member, NotReadyError
-from annals.agents.reading.read_models.other_members import SILENT_S
+from annals.agents.reading.read_models.other_members import SILENT_S, AskReached
 from annals.agents.reading.read_models.read_models import ReadModels
 from annals.agents.reading.read_models.row_answers import RowAnswers
 from annals.agents.reading.read_models.service import ProjectionService
@@ -34,7 +35,7 @@ class Process:
 
     def __init__(self, name, journals, topic, *others):
         self.is_held = False
-        self.clock, self.topic = TimeToSet(), topic
+        self.clock, self.topic, self.journals = TimeToSet(), topic, journals
         versions = {NAME: (FIRST, replace(FIRST, version=2, fold=self._fold))}
         self.reader = global_reader(journals, GlobalStores(), versions, topic.records)
         self.group = Group(*(Member(each, None, {}, {NAME: 2}) for each in (name, *others)))
@@ -50,7 +51,8 @@ class Process:
 
     async def until_read(self):
         """Until it has folded all that it can."""
-        await until(lambda: self.reader._fold is not None and sum(self.reader._read_until.values()))
+        ends = sum(len(each) for each in self.journals.records_of.values())
+        await until(lambda: self.reader._fold is not None and sum(self.reader._read_until.values()) == ends)
         await until(lambda: not self.reader._fold.catch_up())
 
     async def let_go(self):
@@ -127,6 +129,49 @@ async def test_a_silent_member_is_waited_for_a_minute_and_answers_by_the_former_
         assert await second.answered() == ["LAB"]
 
 
+async def two_that_have_turned(first, second, *, apply):
+    """Have two members turn; apply: the second one takes note of it, else it is asked for rows."""
+    await second.let_go()
+    assert await first.turn(second) == [NAME]
+    if apply:
+        second.models.apply(NothingHere())
+    else:
+        assert await second.answered() == ["LAB"]
+
+
+class NothingHere:
+    """A process without reading shards (the `Here` port)."""
+
+    def all(self):
+        return []
+
+    def partitions(self, kind):
+        return PARTITIONS
+
+
+@pytest.mark.parametrize("apply", [False, True], ids=["asked for rows", "not asked"])
+async def test_who_has_reached_a_version_stays_with_it_when_its_rows_fall_behind(apply):
+    async with two() as (first, second):
+        await two_that_have_turned(first, second, apply=apply)
+        second.is_held = True
+        second.journals.append("location", "l-2", location.LocationDefined(name="hall", location_type="logical"))
+        await second.until_read()
+        assert not second.models.has_reached(NAME, 2, 1)
+        found = await second.answers.rows(NAME, {}, None, 10)
+        assert ([row["name"] for row in found.rows], bool(found.stale)) == (["LAB"], True)
+
+
+async def test_a_later_turn_is_waited_for_by_who_has_reached_an_earlier_one():
+    async with two() as (first, second):
+        await two_that_have_turned(first, second, apply=False)
+        second.is_held = True
+        second.journals.append("location", "l-2", location.LocationDefined(name="hall", location_type="logical"))
+        await second.until_read()
+        record = second.topic.records[NAME]
+        second.topic.records[NAME] = changed(record, switched_ms=record.switched_ms + 1)
+        assert sorted(await second.answered()) == ["hall", "lab"]
+
+
 async def test_one_that_answers_that_it_is_behind_is_waited_for_however_long_another_is_silent():
     async with two() as (first, second):
         first.group.members.append(Member("c", None, {}, {NAME: 2}))
@@ -135,6 +180,51 @@ async def test_one_that_answers_that_it_is_behind_is_waited_for_however_long_ano
         assert await first.turn(second) == []
         await second.let_go()
         assert await first.turn(second) == [NAME]
+
+
+async def test_each_silent_member_is_waited_for_a_minute_of_its_own():
+    async with two() as (first, second):
+        await second.let_go()
+        first.group.members.append(Member("c", None, {}, {NAME: 2}))
+        assert await first.turn(second) == []
+        first.clock.seconds += SILENT_S - 1
+        assert await first.turn() == []
+        first.clock.seconds += 1
+        assert await first.turn() == [], "b has been silent for a second"
+        assert await first.turn(second) == [NAME]
+
+
+async def test_who_answers_or_leaves_in_between_is_waited_for_anew():
+    async with two() as (first, second):
+        b = first.group.members[1]
+        assert await first.turn() == []
+        first.clock.seconds += SILENT_S - 1
+        assert await first.turn(second) == []
+        first.clock.seconds += 1
+        assert await first.turn() == []
+        first.group.members = [first.group.me]
+        assert await first.models._others.have_reached(AskReached(NAME, 2, 1), Peers(()))
+        first.group.members.append(b)
+        first.clock.seconds += SILENT_S - 1
+        assert await first.turn() == []
+
+
+async def test_silence_before_a_time_in_which_nobody_was_asked_does_not_count():
+    async with two() as (first, _):
+        assert await first.turn() == []
+        first.clock.seconds += 3600
+        assert await first.turn() == []
+
+
+async def test_it_is_logged_who_is_waited_for_and_nothing_where_nobody_is():
+    async with two() as (first, second):
+        with capture_logs() as logs:
+            assert await first.turn() == await first.turn() == []
+            assert await first.turn(second) == []
+            await second.let_go()
+            assert await first.turn(second) == [NAME]
+        told = [(each["behind"], each["silent"]) for each in logs if "waited for" in each["event"]]
+        assert told == [([], ["b"]), (["b"], [])]
 
 
 async def test_who_has_left_the_group_is_not_waited_for():
