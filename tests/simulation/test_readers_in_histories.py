@@ -38,6 +38,14 @@ def test_a_write_that_a_disk_is_to_refuse_counts_where_it_is_refused(commands: i
     assert (history.problems, history.counts[CARRIED_OUT.format("rows_refused")]) == ([], times)
 
 
+def test_no_journal_is_lost_behind_the_last_fault() -> None:
+    plan = reading_measures.forced(("journal_lost_at_opening",))
+    plan = plan._replace(faults=(plan.faults[0]._replace(at=plan.commands[-1].at + 1.0),))
+    history = run(plan)
+    assert (history.problems, history.counts["journal_lost_at_opening"]) == ([], 1)
+    assert history.counts[CARRIED_OUT.format("journal_lost_at_opening")] == 0
+
+
 @pytest.mark.parametrize(("of", "name"), [(ReadingFold, "apply"), (Shard, "run"), (ReadingWatch, "run")])
 def test_a_failure_that_no_fault_explains_is_a_problem_whoever_would_try_again_or_be_missing(
     of: type, name: str, monkeypatch: pytest.MonkeyPatch

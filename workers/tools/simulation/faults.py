@@ -48,12 +48,12 @@ SETTLED_S: Final = 25.0  # by then no request of a dead process is on its way, a
 
 
 class Faults:
-    """Carries faults out, on the world as it is when they happen."""
+    """Carries faults out, on the world as it is when they happen. is_over: whether they have all ended."""
 
     def __init__(self, world: World) -> None:
         """Take the world."""
         self._world = world
-        self._is_over = False
+        self.is_over = False
         self._outages = 0
         self._of_brokers = BrokerFaults(world, self)
         rooms = (
@@ -67,7 +67,7 @@ class Faults:
 
     def heal(self) -> None:
         """Let nothing more happen, of what was to come later either."""
-        self._is_over = True
+        self.is_over = True
         self._of_brokers.heal()
 
     def happen(self, fault: Fault) -> None:
@@ -86,7 +86,7 @@ class Faults:
         """Do something later, unless the faults are over then."""
 
         def unless_over() -> None:
-            if not self._is_over:
+            if not self.is_over:
                 what(*of)
 
         self._world.loop.call_later(seconds, unless_over)
@@ -114,7 +114,7 @@ class Faults:
         world.loop.call_later(fault.size * 3, self._start, host)
 
     def _start(self, host: Any) -> None:
-        if self._outages and not self._is_over:
+        if self._outages and not self.is_over:
             return
         if not any(process.host is host and not process.is_lost for process in self._world.processes):
             self._world.start(host)
