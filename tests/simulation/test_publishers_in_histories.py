@@ -10,7 +10,7 @@ from annals.agents.publishing.publisher import Publisher
 from annals.workers.tools.simulation.history import run
 from annals.workers.tools.simulation.plan import PUBLISHING_FAULTS, plan_of
 
-OF_PUBLISHERS = ("publish", "not published", "subscription stopped")
+OF_PUBLISHERS = ("published", "publisher stopped", "not published", "subscription stopped")
 SEEDS = [seed for seed in range(1_000) if plan_of(seed).has_publishers]
 # Where a history is known to fail, by measure: tried first. After a change it may be elsewhere, and is searched for.
 KNOWN = {
