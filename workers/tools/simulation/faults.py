@@ -257,8 +257,11 @@ class Faults:
 
     def _offset_reset(self, fault: Fault) -> None:
         kind, partition = self._key(fault)
-        self._world.lost_offsets.add((kind, partition))
+        self._lose_offset(kind, partition)
         self._world.model.groups[GROUP].committed.pop((self._world.names.commands(kind), partition), None)
+
+    def _lose_offset(self, kind: str, partition: int) -> None:
+        self._world.lost_offsets[kind, partition] = self._world.loop.time()
 
     def _offset_back(self, fault: Fault) -> None:
         """Somebody sets the group's offset back by hand: without this project's metadata, and as Kafka's tool does it.
@@ -270,14 +273,14 @@ class Faults:
         commands = self._world.names.commands(kind), partition
         offsets, log = self._world.model.groups[GROUP].committed, self._world.model.logs[commands]
         if commands in offsets and offsets[commands][0] <= log.end:
-            self._world.lost_offsets.add((kind, partition))
+            self._lose_offset(kind, partition)
             offsets[commands] = max(log.start, int(offsets[commands][0] * fault.size)), ""
 
     def _offset_ahead(self, fault: Fault) -> None:
         """Somebody sets the group's offset beyond all commands; an operator deletes it when the shard says so."""
         kind, partition = self._key(fault)
         commands = self._world.names.commands(kind), partition
-        self._world.lost_offsets.add((kind, partition))
+        self._lose_offset(kind, partition)
         self._world.offsets_ahead.add((kind, partition))
         self._world.model.groups[GROUP].committed[commands] = self._world.model.logs[commands].end + FAR_AHEAD, ""
 
