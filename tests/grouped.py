@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from annals.workers.client import CommandClient
 from annals.workers.settings import Settings
-from processes import ENTRY_POINT, WITHIN_S, answer_of, free_port, own_environment, running, until, until_over
+from processes import ENTRY_POINT, WITHIN_S, answer_of, free_port, own_environment, page_of, running, until, until_over
 
 # A worker with other constants or fewer kinds, {"module:name": value}, with lines run first, {"exec": lines}, or with
 # another session of the process that reads, {"reading_session_ms": milliseconds}.
@@ -76,7 +76,7 @@ class GroupWorker:
         return list(json.loads(body)["reasons"]) if status else None
 
     def metrics(self) -> str:
-        return str(self.until(lambda: answer_of(f"http://127.0.0.1:{self.port}/metrics")[1], "it is asked"), "utf-8")
+        return str(self.until(lambda: page_of(self.port, "/metrics"), "its metrics are answered"))
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Ask the API; status and body, status 0 where no answer came whole."""
@@ -105,7 +105,9 @@ class GroupWorker:
         if status in AGAIN:
             status, made = self.asked("PUT", path, put)
             if status == 412:  # it was made, though not in time
-                status, made = 201, self.asked("GET", path)[1]
+                status, made = self.asked("GET", path)
+                assert status == 200, made
+                return made
         assert status == 201, made
         return made
 

@@ -141,6 +141,12 @@ def is_ready(port: int) -> bool:
     return answer_of(f"http://127.0.0.1:{port}/health/ready")[0] == 200
 
 
+def page_of(port: int, path: str) -> str:
+    """A page of a worker's own server; empty where it does not answer with one."""
+    status, body = answer_of(f"http://127.0.0.1:{port}{path}")
+    return body.decode() if status == 200 else ""
+
+
 def answer_of(asked: str | urllib.request.Request, timeout_s: float = 30) -> tuple[int, bytes]:
     """The status and the body of an answer; status 0 where none came whole.
 

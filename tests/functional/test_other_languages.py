@@ -202,6 +202,7 @@ def test_a_journal_that_is_not_there_is_not_made(consume: Run, language: str, ob
     assert f"{prefix}events.person" in result.stderr
 
 
+@pytest.mark.broker
 def test_what_was_aborted_is_not_read(consume: Run, bootstrap: str, topic_prefix: str) -> None:
     """Three transactions of one producer, in one fetch: a client that keeps one range for each shows the first."""
     environment = {**os.environ, "ANNALS_BOOTSTRAP_SERVERS": bootstrap, "ANNALS_TOPIC_PREFIX": topic_prefix}

@@ -1,17 +1,24 @@
 """Publishers in histories: whatever becomes of workers, journals and topics, subscribers get each event once."""
 
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import publishing_measures
 import pytest
 
+from annals.agents.publishing import publisher
 from annals.agents.publishing.catch_up import CatchUp
 from annals.agents.publishing.publisher import Publisher
 from annals.workers.tools.simulation.history import run
-from annals.workers.tools.simulation.plan import PUBLISHING_FAULTS, plan_of
+from annals.workers.tools.simulation.plan import AGGREGATES, PUBLISHING_FAULTS, Weather, home_of, plan_of
+from annals.workers.tools.simulation.publishing_judge import MOST_REMEDIES
+from annals.workers.tools.simulation.world import World
 
-OF_PUBLISHERS = ("publish", "not published", "subscription stopped")
+OF_PUBLISHERS = ("published", "publisher stopped", "not published", "subscription stopped")
 SEEDS = [seed for seed in range(1_000) if plan_of(seed).has_publishers]
+KEYS = [f"a{number}".encode() for number in range(AGGREGATES)]
+OTHERS = {key: next(each for each in KEYS if each != key and home_of(each) == home_of(key)) for key in KEYS}
 # Where a history is known to fail, by measure: tried first. After a change it may be elsewhere, and is searched for.
 KNOWN = {
     "fence_before_progress": 242,
@@ -47,6 +54,56 @@ def test_a_failure_of_a_publisher_that_no_fault_explains_is_a_problem_though_it_
     monkeypatch.setattr(of, name, fail_once)
     problems = run(plan_of(SEEDS[0])).problems
     assert any(each.startswith("publisher failed: ") and "a fault of the program" in each for each in problems)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A world in which nothing has happened, but that somebody has subscribed."""
+    made = World(plan_of(SEEDS[0]))
+    made.subscriptions.put("all")
+    yield made
+    made.loop.close()
+
+
+@pytest.mark.parametrize(("cut", "right"), [("subscribers.all", 1), ("progress", 1), ("events.counter", None)])
+def test_a_pause_is_right_where_it_names_a_partition_that_lost_something(
+    world: World, cut: str, right: int | None
+) -> None:
+    world.publishing.will_cut((cut, 1))
+    for number in (0, 1):
+        reason = f"{cut}-{number} ends at offset 3, and it reached 7 before"
+        world.publishing.told_of_a_pause("all", f"counter-{number}", reason)
+    assert [f"{cut}-{number} " in "".join(world.problems) for number in (0, 1)] == [right != 0, right != 1]
+
+
+def test_a_subscription_that_stays_paused_is_missed_for_good(world: World) -> None:
+    world.subscriptions.turn("all", is_active=False)
+    world.publishing._remedies["all"] = MOST_REMEDIES
+    assert "all is paused" in world.publishing.behind()
+
+
+@pytest.mark.parametrize("noted", ["cut", "given_up", "perhaps_cut", "shortened"])
+def test_a_publisher_that_missed_events_is_right_where_some_may_be_gone(world: World, noted: str) -> None:
+    key, marks = ("counter", 0), getattr(world, noted)
+    marks.update({key: 3} if isinstance(marks, dict) else {key})
+    process: Any = SimpleNamespace(number=1, readers=SimpleNamespace(stopped=dict))
+    world.publishing.told(process, key, f"counter-0: published up to offset 5, and the journal ends at 3 {noted}")
+    assert bool(world.problems) is (noted == "shortened")
+
+
+def test_a_record_under_another_key_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under one of the same partition: nothing else tells."""
+    made = publisher.select_in_turns
+
+    async def rekeyed(*asked: Any) -> Any:
+        selected = await made(*asked)
+        for outgoing in selected.records.values():
+            outgoing[:] = [each._replace(key=OTHERS[each.key]) for each in outgoing]
+        return selected
+
+    monkeypatch.setattr(publisher, "select_in_turns", rekeyed)
+    plan = plan_of(SEEDS[0])._replace(faults=(), weather=Weather())
+    assert any(problem.startswith("published wrong") for problem in run(plan).problems)
 
 
 @pytest.mark.untraced

@@ -1,17 +1,23 @@
 """Reading shards in histories: whatever becomes of their disks and of the journals, they have what counts."""
 
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import reading_measures
+from libipld import encode_dag_cbor
 
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.following.shard import Shard
 from annals.workers.reading.watch import ReadingWatch
+from annals.workers.tools.simulation.checker import MEMBERS, journal_cids
 from annals.workers.tools.simulation.history import run
-from annals.workers.tools.simulation.plan import READING_FAULTS, Fault, Weather, plan_of
+from annals.workers.tools.simulation.plan import AGGREGATES, READING_FAULTS, Fault, Weather, home_of, plan_of
+from annals.workers.tools.simulation.reading_disks import DiskRows
 from annals.workers.tools.simulation.reading_faults import CARRIED_OUT, NOTED
+from annals.workers.tools.simulation.reading_judge import rows_of
+from annals.workers.tools.simulation.world import World
 
 OF_READERS = ("reader stopped", "read on", "read wrong", "read anew", "not read")
 SEEDS = [seed for seed in range(500) if plan_of(seed).has_readers]
@@ -36,6 +42,36 @@ def test_a_write_that_a_disk_is_to_refuse_counts_where_it_is_refused(commands: i
     plan, fault = plan_of(SEEDS[0]), Fault(1.0, "rows_refused", 0, 0.0)
     history = run(plan._replace(commands=plan.commands[:commands], faults=(fault,), weather=Weather()))
     assert (history.problems, history.counts[CARRIED_OUT.format("rows_refused")]) == ([], times)
+
+
+def test_no_journal_is_lost_behind_the_last_fault() -> None:
+    plan = reading_measures.forced(("journal_lost_at_opening",))
+    plan = plan._replace(faults=(plan.faults[0]._replace(at=plan.commands[-1].at + 1.0),))
+    history = run(plan)
+    assert (history.problems, history.counts["journal_lost_at_opening"]) == ([], 1)
+    assert history.counts[CARRIED_OUT.format("journal_lost_at_opening")] == 0
+
+
+@pytest.mark.parametrize(("lost_at", "is_wrong"), [(None, True), (4.0, True), (6.0, False)])
+def test_rows_that_alone_tell_of_a_loss_may_go_where_the_offset_was_lost_behind_the_opening(
+    lost_at: float | None, *, is_wrong: bool
+) -> None:
+    world, kind = World(plan_of(SEEDS[0])), "counter"
+    of_one = [name for name in (f"a{number}" for number in range(AGGREGATES)) if home_of(name.encode()) == 0]
+    for name in of_one[:2]:
+        block = {"kind": kind, "aggregate_id": name, "version": 1, "type": "CounterOpened", "data": {"name": "n"}}
+        block["command_id"] = name
+        world.append(world.names.events(kind), 0, name.encode(), encode_dag_cbor(dict.fromkeys(MEMBERS) | block))
+    store = DiskRows((kind, 0), rows_of(world.all_logs(), kind, 0))
+    there = journal_cids(world.all_logs(), kind, 0)
+    world.model.logs[world.names.events(kind), 0].truncate(1)
+    world.lost_events = there - journal_cids(world.all_logs(), kind, 0)
+    world.lost_offsets |= {} if lost_at is None else {(kind, 0): lost_at}
+    here = {(kind, 0): SimpleNamespace(shard=SimpleNamespace(opened_at=5.0))}
+    process: Any = SimpleNamespace(number=1, readers=SimpleNamespace(here=here))
+    world.reading.begun_anew(process, (kind, 0), store)
+    world.loop.close()
+    assert (len(there), len(world.lost_events), bool(world.problems)) == (2, 1, is_wrong)
 
 
 @pytest.mark.parametrize(("of", "name"), [(ReadingFold, "apply"), (Shard, "run"), (ReadingWatch, "run")])

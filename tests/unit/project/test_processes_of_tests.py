@@ -41,3 +41,12 @@ def test_one_that_is_still_running_at_the_end_of_a_test_is_told_to_stop(tmp_path
     with running(COMMAND, environment, tmp_path / "log") as process:
         assert process.poll() is None
     assert process.returncode == -15
+
+
+def test_who_asks_for_a_broker_is_marked_so(request: pytest.FixtureRequest) -> None:
+    """Of all tests of this run: `-m "not broker"` is to need none."""
+    brokers = {"bootstrap", "shared_classes"}
+    asking = [
+        item for item in request.session.items if isinstance(item, pytest.Function) and brokers & {*item.fixturenames}
+    ]
+    assert [item.nodeid for item in asking if not item.get_closest_marker("broker")] == []

@@ -48,7 +48,7 @@ def worker(folder: Path, *statuses: int) -> Iterator[tuple[GroupWorker, list[str
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         serving.start()
         try:
-            yield GroupWorker(process, 0, log), methods
+            yield GroupWorker(process, server.server_port, log), methods
         finally:
             server.shutdown()
             serving.join()
@@ -72,8 +72,15 @@ def test_a_subscription_that_is_not_made_in_time_is_put_again(
     assert seen == methods
 
 
-@pytest.mark.parametrize("statuses", [(412,), (422,), (503, 422)])
+@pytest.mark.parametrize("statuses", [(412,), (422,), (503, 422), (503, 412, 404)])
 def test_one_that_is_refused_is_not(tmp_path: Path, statuses: tuple[int, ...]) -> None:
     with worker(tmp_path, *statuses) as (asked, seen), pytest.raises(AssertionError, match="no"):
         asked.subscribe("billing")
     assert len(seen) == len(statuses)
+
+
+def test_metrics_are_what_is_answered_as_such(tmp_path: Path) -> None:
+    """What is said by a server that is not ready has no line of theirs."""
+    with worker(tmp_path, 503, 200) as (asked, seen):
+        assert json.loads(asked.metrics()) == MADE
+    assert seen == ["GET", "GET"]

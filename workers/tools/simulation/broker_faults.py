@@ -96,7 +96,7 @@ class BrokerFaults:
     def cut_behind_a_standby(self, fault: Fault) -> None:
         """A journal loses its end when a standby has folded all of it; the first of which the offset tells."""
         world, standing = self._world, self._world.group.standing
-        for key in [key for key in KEYS if key in standing and key not in world.lost_offsets | world.cut.keys()]:
+        for key in [key for key in KEYS if key in standing and key not in world.lost_offsets.keys() | world.cut.keys()]:
             standby = standing[key].standbys.all.get(key)
             log = world.model.logs[world.names.events(key[0]), key[1]]
             if standby is not None and len(log.entries) > ENOUGH and standby.read_until == log.stable:

@@ -48,12 +48,12 @@ SETTLED_S: Final = 25.0  # by then no request of a dead process is on its way, a
 
 
 class Faults:
-    """Carries faults out, on the world as it is when they happen."""
+    """Carries faults out, on the world as it is when they happen. is_over: whether they have all ended."""
 
     def __init__(self, world: World) -> None:
         """Take the world."""
         self._world = world
-        self._is_over = False
+        self.is_over = False
         self._outages = 0
         self._of_brokers = BrokerFaults(world, self)
         rooms = (
@@ -67,7 +67,7 @@ class Faults:
 
     def heal(self) -> None:
         """Let nothing more happen, of what was to come later either."""
-        self._is_over = True
+        self.is_over = True
         self._of_brokers.heal()
 
     def happen(self, fault: Fault) -> None:
@@ -86,7 +86,7 @@ class Faults:
         """Do something later, unless the faults are over then."""
 
         def unless_over() -> None:
-            if not self._is_over:
+            if not self.is_over:
                 what(*of)
 
         self._world.loop.call_later(seconds, unless_over)
@@ -114,7 +114,7 @@ class Faults:
         world.loop.call_later(fault.size * 3, self._start, host)
 
     def _start(self, host: Any) -> None:
-        if self._outages and not self._is_over:
+        if self._outages and not self.is_over:
             return
         if not any(process.host is host and not process.is_lost for process in self._world.processes):
             self._world.start(host)
@@ -257,8 +257,11 @@ class Faults:
 
     def _offset_reset(self, fault: Fault) -> None:
         kind, partition = self._key(fault)
-        self._world.lost_offsets.add((kind, partition))
+        self._lose_offset(kind, partition)
         self._world.model.groups[GROUP].committed.pop((self._world.names.commands(kind), partition), None)
+
+    def _lose_offset(self, kind: str, partition: int) -> None:
+        self._world.lost_offsets[kind, partition] = self._world.loop.time()
 
     def _offset_back(self, fault: Fault) -> None:
         """Somebody sets the group's offset back by hand: without this project's metadata, and as Kafka's tool does it.
@@ -270,14 +273,14 @@ class Faults:
         commands = self._world.names.commands(kind), partition
         offsets, log = self._world.model.groups[GROUP].committed, self._world.model.logs[commands]
         if commands in offsets and offsets[commands][0] <= log.end:
-            self._world.lost_offsets.add((kind, partition))
+            self._lose_offset(kind, partition)
             offsets[commands] = max(log.start, int(offsets[commands][0] * fault.size)), ""
 
     def _offset_ahead(self, fault: Fault) -> None:
         """Somebody sets the group's offset beyond all commands; an operator deletes it when the shard says so."""
         kind, partition = self._key(fault)
         commands = self._world.names.commands(kind), partition
-        self._world.lost_offsets.add((kind, partition))
+        self._lose_offset(kind, partition)
         self._world.offsets_ahead.add((kind, partition))
         self._world.model.groups[GROUP].committed[commands] = self._world.model.logs[commands].end + FAR_AHEAD, ""
 

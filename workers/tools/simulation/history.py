@@ -49,9 +49,14 @@ def run(plan: Plan) -> History:
 def _excuses(world: World) -> Excuses:
     starts = {where: log.start for where, log in world.model.logs.items()}
     cut = world.cut.keys() | world.given_up
-    again = cut & (world.lost_offsets | world.lost_outcomes)
+    again = cut & (world.lost_offsets.keys() | world.lost_outcomes)
     return Excuses(
-        world.strangers, world.lost_offsets | world.set_back, world.lost_events, world.lost_answers, starts, again
+        world.strangers,
+        world.lost_offsets.keys() | world.set_back,
+        world.lost_events,
+        world.lost_answers,
+        starts,
+        again,
     )
 
 

@@ -205,6 +205,7 @@ class Person:
         """Delete the group's offset: what the journal has is recognised."""
         del process
         world = self._world
+        world.lost_offsets[key] = world.loop.time()  # it was set ahead before
         world.model.groups[GROUP].committed.pop((world.names.commands(key[0]), key[1]), None)
 
     async def accept_expired(self, process: Process, key: Key) -> None:

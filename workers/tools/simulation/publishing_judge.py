@@ -36,7 +36,7 @@ class Published(NamedTuple):
     """A record for a subscriber, as it says itself."""
 
     cid: str
-    says: tuple[str, int, str, bytes]
+    says: tuple[str, int, str, bytes, bytes]
 
 
 class PublishingJudge:
@@ -64,9 +64,10 @@ class PublishingJudge:
         self._stopped.add(key)
         progress = world.names.progress, key[1]
         is_lost = LOST_EVENTS in reason or RESTORED in reason
+        is_cut = key in world.cut or key in world.given_up or key in world.perhaps_cut
         reader = process.readers.stopped().get(key)  # judged itself
         is_explained = (
-            (is_lost and key in world.shortened)
+            (is_lost and is_cut)
             or (is_lost and reader is not None and reason.endswith(reader))
             or (progress in self._cut and reason.startswith(f"{progress[0]}-{progress[1]} "))
         )
@@ -78,7 +79,8 @@ class PublishingJudge:
         world = self._world
         world.note(f"{name} cannot go on in {partition}: {reason}")
         world.counts["subscription stopped"] += 1
-        if not any(where[0] in reason for where in self._cut if where[0] in self._topics(name)):
+        topics = self._topics(name)
+        if not any(f"{topic}-{number} " in reason for topic, number in self._cut if topic in topics):
             world.problems.append(f"subscription stopped without a cause: {name} in {partition}: {reason}")
 
     def failed(self, process: Process, key: Key, error: Exception) -> None:
@@ -92,7 +94,7 @@ class PublishingJudge:
             for key in KEYS
             if not any(key in process.readers.publishers.here for process in self._world.processes)
         ]
-        missing += [f"{name} is paused" for name in self._paused() if self._remedies[name] < MOST_REMEDIES]
+        missing += [f"{name} is paused" for name in self._paused()]
         return missing + [line for process in self._world.processes for line in process.readers.publishers.behind()]
 
     def resume(self) -> None:
@@ -122,8 +124,8 @@ class PublishingJudge:
                     has[kind, home_of(aggregate)].append(published)
             for key in KEYS:
                 wanted = _wanted(kept.record.definition, key[0], journals[key])
-                may_lack = key in self._stopped or not kept.record.is_active
-                found += [f"{line}: {name} of {key[0]}-{key[1]}" for line in _compared(has[key], wanted, may_lack)]
+                lines = _compared(has[key], wanted, may_lack=key in self._stopped)
+                found += [f"{line}: {name} of {key[0]}-{key[1]}" for line in lines]
         return found
 
     def _paused(self) -> list[str]:
@@ -150,8 +152,9 @@ def _published(entries: list[Entry]) -> Iterator[tuple[str, bytes, Published]]:
 def _read(record: Record) -> tuple[str, bytes, Published]:
     headers = {name: (value or b"").decode() for name, value in record.headers}
     kind = headers["ce_source"].removeprefix("/annals/")
-    says = headers["ce_type"], int(headers["ce_sequence"]), headers["ce_subject"], record.value or b""
-    return kind, record.key or b"", Published(headers["ce_id"], says)
+    key = record.key or b""
+    says = headers["ce_type"], int(headers["ce_sequence"]), headers["ce_subject"], key, record.value or b""
+    return kind, key, Published(headers["ce_id"], says)
 
 
 def _wanted(definition: Definition, kind: str, chains: dict[str, list[Event]]) -> list[Published]:
@@ -166,6 +169,7 @@ def _wanted(definition: Definition, kind: str, chains: dict[str, list[Event]]) -
                 f"annals.{kind}.{event.block['type']}.v1",
                 event.block["version"],
                 event.block["aggregate_id"],
+                event.block["aggregate_id"].encode(),
                 orjson.dumps(event.block["data"]),
             ),
         )
@@ -174,7 +178,7 @@ def _wanted(definition: Definition, kind: str, chains: dict[str, list[Event]]) -
     ]
 
 
-def _compared(has: list[Published], wanted: list[Published], may_lack: bool) -> Iterator[str]:  # noqa: FBT001
+def _compared(has: list[Published], wanted: list[Published], *, may_lack: bool) -> Iterator[str]:
     there = {each.cid for each in wanted}
     kept = list(takewhile(lambda each: each.cid in there, has))
     again = [each for each in has[len(kept) :] if each.cid in there]

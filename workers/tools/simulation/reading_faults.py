@@ -127,6 +127,8 @@ class ReadingFaults:
         process.spawn(process.readers.restart([key]))
 
     def _lose_whole(self, fault: Fault) -> None:
+        if self._faults.is_over:
+            return
         self._carried_out(fault)
         self._faults.lose_journal(fault, is_whole=True)
 

@@ -80,8 +80,12 @@ class ReadingJudge:
         first = min((chain[0] for chain in journal_of(logs, *key)[0].values()), default=None)
         is_this_journal = first.cid in has if first is not None else world.person.known(key).journal_end is not None
         last = store.position().last_offset
+        here = process.readers.here.get(key)
+        # The shard asked when it opened: what the offset said that was lost since, nobody can tell now.
+        may_have_been_told = here is not None and world.lost_offsets.get(key, -1.0) >= here.shard.opened_at
         if (
-            store.key == key
+            not may_have_been_told
+            and store.key == key
             and is_this_journal
             and not (world.lost_events & has) <= there
             and key not in world.given_up

@@ -60,7 +60,7 @@ class World:
         self.group = Group(self)
         self.gone: dict[tuple[str, int], list[Entry]] = {}
         self.strangers: set[str] = set()
-        self.lost_offsets: set[tuple[str, int]] = set()
+        self.lost_offsets: dict[tuple[str, int], float] = {}  # when that was
         self.set_back: set[tuple[str, int]] = set()  # where a person accepted that outcomes or commands are gone
         self.offsets_ahead: set[tuple[str, int]] = set()
         self.accepts_expired: set[tuple[str, int]] = set()
@@ -234,7 +234,7 @@ class World:
 
     def must_stop(self, key: tuple[str, int]) -> bool:
         """Whether events were cut off that were acknowledged, and something is left that tells of it."""
-        return key in self.cut and key not in self.lost_offsets | self.strangers_cut
+        return key in self.cut and key not in self.lost_offsets.keys() | self.strangers_cut
 
     def give_up(self, key: tuple[str, int]) -> None:
         """Take note that a person had workers go on with a journal as it is."""

@@ -146,6 +146,16 @@ def shards(worker: GroupWorker) -> list[tuple[str, str]]:
     return sorted(re.findall(r'annals_shard_open{kind="([a-z]+)",partition="([0-9]+)"} 1', worker.metrics()))
 
 
+NOTED = """
+from annals.workers.kafka.group.assignor import BalancedAssignor
+remember = BalancedAssignor.on_assignment.__func__
+def on_assignment(cls, assignment):
+    print('{"event": "partitions were assigned"}', flush=True)
+    remember(cls, assignment)
+BalancedAssignor.on_assignment = classmethod(on_assignment)
+"""
+
+
 def test_two_deployments_whose_groups_have_the_same_name_serve_each_their_own(
     bootstrap: str, topic_prefix: str, tmp_path: Path
 ) -> None:
@@ -155,11 +165,21 @@ def test_two_deployments_whose_groups_have_the_same_name_serve_each_their_own(
         group(bootstrap, f"{name}x.", tmp_path / "other", 2) as other,
     ):
         assert one.name == other.name
-        workers = [one.worker("a").until_ready(), other.worker("b").until_ready()]
-        for deployment in (one, other):
-            assert set(deployment.answers()) == {"accepted"}
-        for worker in workers:
-            worker.until_ready()
+        first, second = (
+            deployment.worker(name, {**ONE_KIND, "exec": NOTED}).until_ready()
+            for name, deployment in (("a", one), ("b", other))
+        )
+
+        def assignments() -> list[int]:
+            return [len(worker.logged("partitions were assigned")) for worker in (first, second)]
+
+        def are_left_alone() -> bool:
+            before = assignments()
+            for deployment in (one, other):
+                assert set(deployment.answers()) == {"accepted"}
+            return [first.health(), second.health()] == [[], []] and assignments() == before and all(before)
+
+        first.until(are_left_alone, "both serve, and nothing is assigned anew meanwhile")
 
 
 async def stranger(bootstrap: str, group_id: str, topic: str) -> AIOKafkaConsumer:

@@ -25,7 +25,7 @@ from annals.topics.rights import (
 )
 from annals.workers.registry import deciders, reactions
 from annals.workers.tools.broker import Broker
-from processes import ENTRY_POINT, WITHIN_S, answer_of, free_port, running, until
+from processes import ENTRY_POINT, WITHIN_S, free_port, page_of, running, until
 
 pytestmark = pytest.mark.broker
 
@@ -73,17 +73,12 @@ def worker(cluster: Cluster) -> Iterator[int]:
         "ANNALS_API_PORT": "0",
     }
     with running([ENTRY_POINT, "worker"], environment, log) as process:
-        until(lambda: _ask(port, "/health/ready"), process, log, "the worker is ready")
+        until(lambda: page_of(port, "/health/ready"), process, log, "the worker is ready")
         yield port
         until(lambda: "schemas published" in log.read_text(), process, log, "schemas are published")
         assert process.poll() is None, log.read_text()[-4000:]
         said = log.read_text()
         assert "uthoriz" not in said, said[-4000:]
-
-
-def _ask(port: int, path: str) -> str:
-    status, body = answer_of(f"http://127.0.0.1:{port}{path}")
-    return body.decode() if status == 200 else ""
 
 
 def _command(name: str, aggregate_id: str = "p-1", type_: str = "RegisterPerson") -> dict[str, object]:
@@ -95,7 +90,7 @@ def _line(name: str, aggregate_id: str = "p-1") -> str:
 
 
 def _count(port: int, series: str) -> float:
-    return sum(float(line.split()[-1]) for line in _ask(port, "/metrics").splitlines() if line.startswith(series))
+    return sum(float(line.split()[-1]) for line in page_of(port, "/metrics").splitlines() if line.startswith(series))
 
 
 def test_a_worker_decides_forwards_buries_and_publishes_with_its_rights(cluster: Cluster, worker: int) -> None:
@@ -115,7 +110,7 @@ def test_a_worker_decides_forwards_buries_and_publishes_with_its_rights(cluster:
     assert producer.flush(30) == 0
     deadline = time.monotonic() + WITHIN_S
     wanted = [count + more for count, more in zip(before, (1, 1, 2), strict=True)]
-    while (found := [_count(worker, each) for each in series]) != wanted or not _ask(worker, "/health/ready"):
+    while (found := [_count(worker, each) for each in series]) != wanted or not page_of(worker, "/health/ready"):
         assert time.monotonic() < deadline, (found, wanted)
 
 
@@ -186,7 +181,7 @@ def test_a_worker_with_the_rights_of_deciding_alone_decides(cluster: Cluster) ->
         "ANNALS_ROLES": "write",
     }
     with running([ENTRY_POINT, "worker"], environment, log) as process:
-        until(lambda: _ask(port, "/health/ready"), process, log, "the worker is ready")
+        until(lambda: page_of(port, "/health/ready"), process, log, "the worker is ready")
 
 
 def test_topics_are_checked_with_the_rights_of_a_check(cluster: Cluster) -> None:

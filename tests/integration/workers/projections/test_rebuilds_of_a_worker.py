@@ -27,8 +27,8 @@ import annals.workers.reader_process as parent
 then = "from annals.workers.reader_child import main; import sys; main(sys.argv[1:])"
 parent.PROGRAM = ("-P", "-c", {lines!r} + then)
 """
-# The reader's fold, a few events at a time: so a rebuild takes long enough to be looked at. And a fold that was mended:
-# it makes other rows of the same events, in the same version.
+# The reader's fold, a few events at a time. And a fold that was mended: it makes other rows of the same events, in the
+# same version, and waits in the midst of a rebuild as long as there is a file: that is looked at, however fast it is.
 SLOW = """
 import annals.agents.reading.following.fold as fold
 fold.CATCH_UP_EVENTS = 2
@@ -36,6 +36,13 @@ fold.CATCH_UP_EVENTS = 2
 MENDED = (
     SLOW
     + """
+import os
+step = fold.ReadingFold._catch_up
+def held(self):
+    behind = self.behind()
+    is_held = behind is not None and behind.offset > 0 and os.path.exists({hold!r})
+    return is_held or step(self)
+fold.ReadingFold._catch_up = held
 import dataclasses
 import msgspec
 import annals.agents.projections as projections
@@ -76,11 +83,14 @@ async def written(crew: Group) -> None:
 
 
 class Asking(Thread):
-    """Asks for all rows of a projection, and how far it is rebuilt, again and again: that is over in no time."""
+    """Asks for all rows of a projection, and how far it is rebuilt, again and again.
 
-    def __init__(self, worker: GroupWorker, name: str) -> None:
+    The rebuild is held by a file until rows were asked for in its midst.
+    """
+
+    def __init__(self, worker: GroupWorker, name: str, hold: Path) -> None:
         super().__init__()
-        self.worker, self.projection = worker, name
+        self.worker, self.projection, self.hold = worker, name, hold
         self.stopped = Event()
         self.answers: list[tuple[int, set[str], list[Any]]] = []
         self.progress: list[dict[str, Any]] = []
@@ -93,6 +103,8 @@ class Asking(Thread):
             status, found = self.worker.call("GET", f"/v1/projections/{self.projection}")
             if status == 200 and found["rebuilding"]:
                 self.progress.append(found["rebuilding"])
+                if len(self.progress) == 2:
+                    self.hold.unlink()
 
     def __enter__(self) -> Self:
         self.start()
@@ -105,7 +117,7 @@ class Asking(Thread):
 
 @pytest.mark.parametrize("name", ["people_directory", "locations"])
 def test_while_rows_are_built_anew_every_answer_is_whole_and_current(crew: Group, name: str) -> None:
-    options = {"ROLES": "write,read", "API_PORT": "0"}
+    options, hold = {"ROLES": "write,read", "API_PORT": "0"}, crew.folder / "hold"
     worker = crew.worker("one", patched(SLOW), **options).until_ready()
     asyncio.run(written(crew))
 
@@ -114,14 +126,15 @@ def test_while_rows_are_built_anew_every_answer_is_whole_and_current(crew: Group
 
     worker.until(lambda: len(rows()["rows"]) == PEOPLE and not rows()["stale"], "all rows are there")
     assert worker.end() == 0  # what was in memory alone would be folded again, and by the mended fold
-    worker = crew.worker("one", patched(MENDED), **options).until_ready()
+    worker = crew.worker("one", patched(MENDED.format(hold=str(hold))), **options).until_ready()
     worker.until(lambda: len(rows()["rows"]) == PEOPLE and not rows()["stale"], "the old rows answer")
     assert {row["name"] for row in rows()["rows"]} == {"ada" if name == "people_directory" else "lab"}
     api = worker.logged("worker started")[0]["api"]
-    with Asking(worker, name) as asking:
+    hold.touch()
+    with Asking(worker, name, hold) as asking:
         rebuilt = subprocess.Popen([ENTRY_POINT, "projections", "rebuild", name, "--api", api], env=own_environment())
         assert rebuilt.wait(WITHIN_S) == 0
-    assert asking.progress
+    assert len(asking.progress) > 1
     for progress in asking.progress:
         assert progress["failed"] == []
         assert sum(progress["positions"][WANTED[name]]) <= sum(progress["total"][WANTED[name]])

@@ -139,15 +139,16 @@ def test_what_is_parked_is_replayed_once_and_the_others_go_on(crew: Group, monke
     assert json.loads(shown["value"])["name"] == "Ada 0"
     assert len(end(crew.annals("parked", "export", "billing"))[1].splitlines()) == half
     for body in ({}, {"all": True, "cids": [first["cid"]]}, {"cids": ["nothing"]}, {"all": True, "stop_at": -1}):
-        assert worker.call("POST", f"{PATH}/replay", body)[0] == 400
-    assert worker.call("POST", f"{PATH}/discard", {"all": True})[0] == 400
+        assert worker.asked("POST", f"{PATH}/replay", body)[0] == 400
+    assert worker.asked("POST", f"{PATH}/discard", {"all": True})[0] == 400
     stopped = {"all": True, "stop_at": 0}
-    assert worker.call("POST", f"{PATH}/replay", stopped) == (202, {"accepted": 0})
+    assert worker.asked("POST", f"{PATH}/replay", stopped) == (202, {"accepted": 0})
 
     # Two are given up, and what waited behind them goes; the others are replayed by two administrators at once.
     given_up = [row["cid"] for row in rows[:2]]
     discarding = {"cids": given_up, "reason": "sent twice by mistake"}
-    assert worker.call("POST", f"{PATH}/discard", discarding) == (202, {"accepted": 2})
+    assert worker.asked("POST", f"{PATH}/discard", discarding)[0] == 202  # accepted: 2, or 0 where it was asked again
+    assert worker.asked("POST", f"{PATH}/discard", discarding) == (202, {"accepted": 0})
     both = [crew.annals("parked", "replay", "billing", "--all", "--json") for _ in range(2)]
     assert sum(json.loads(end(each)[1])["accepted"] for each in both) == half - 2
     replayed = {row["aggregate_id"] for row in rows[2:]}

@@ -28,6 +28,8 @@ from command_cases import Accepted, Case, DeadLettered
 from json_texts import commands as command_texts
 from processes import ENTRY_POINT, free_port, is_ready, own_environment, running, until
 
+pytestmark = pytest.mark.broker
+
 PARTITIONS = 4
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 MAX_BYTES = 8 << 20

@@ -5,10 +5,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from processes import ENTRY_POINT, answer_of, free_port, is_ready, own_environment, running, until
+from processes import ENTRY_POINT, free_port, is_ready, own_environment, page_of, running, until
 
 pytestmark = pytest.mark.broker
 
@@ -34,16 +35,16 @@ class Deployment:
 
     @contextmanager
     def worker(self) -> Iterator[None]:
-        log = self.folder / "worker.log"
-        with running([ENTRY_POINT, "worker"], self.environment, log) as process:
-            until(lambda: is_ready(self.port), process, log, "ready")
+        with running([ENTRY_POINT, "worker"], self.environment, self.folder / "worker.log") as self.process:
+            self.until(lambda: is_ready(self.port), "ready")
             yield
 
-    def _get(self, path: str) -> str:
-        return answer_of(f"http://127.0.0.1:{self.port}{path}")[1].decode()
+    def until(self, is_so: Callable[[], Any], what: str) -> Any:
+        return until(is_so, self.process, self.folder / "worker.log", what)
 
     def damages(self) -> float:
-        (line,) = (line for line in self._get("/metrics").splitlines() if line.startswith(DAMAGED))
+        metrics = self.until(lambda: page_of(self.port, "/metrics"), "its metrics are answered")
+        (line,) = (line for line in metrics.splitlines() if line.startswith(DAMAGED))
         return float(line.rpartition(" ")[2])
 
     def statuses(self, type_name: str, of: Callable[[int], dict[str, str]], command: str = "") -> list[str]:

@@ -18,7 +18,7 @@ from annals.topics.wire import encode_headers, varint
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from chained import sealed
-from processes import ENTRY_POINT, WITHIN_S, answer_of, free_port, own_environment, running, until
+from processes import ENTRY_POINT, WITHIN_S, free_port, own_environment, page_of, running, until
 
 pytestmark = pytest.mark.broker
 
@@ -45,8 +45,7 @@ class Worker:
         )
 
     def ask(self, path: str) -> str:
-        status, body = answer_of(f"http://127.0.0.1:{self.port}{path}")
-        return body.decode() if status == 200 else ""
+        return page_of(self.port, path)
 
     def metric(self, name: str) -> float:
         """The sum over all labels."""

@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from annals.schemas.canonical import decode, encode
 from people import People, statuses
-from processes import ENTRY_POINT, annals, answer_of, free_port, is_ready, own_environment, running, until
+from processes import ENTRY_POINT, annals, free_port, is_ready, own_environment, page_of, running, until
 from whole_topics import delete
 
 pytestmark = pytest.mark.broker
@@ -48,15 +48,13 @@ class Deployment(People):
             self.until(lambda: is_ready(self.port), "ready")
             yield process
 
-    def until(self, is_so: Callable[[], Any], what: str) -> None:
-        until(is_so, self.process, self.log, what)
-
-    def _get(self, path: str) -> str:
-        return answer_of(f"http://127.0.0.1:{self.port}{path}")[1].decode()
+    def until(self, is_so: Callable[[], Any], what: str) -> Any:
+        return until(is_so, self.process, self.log, what)
 
     def counted(self, metric: str) -> float:
         name = f'annals_{metric}_total{{kind="person"}}'
-        return sum(float(line.split()[-1]) for line in self._get("/metrics").splitlines() if line.startswith(name))
+        metrics = self.until(lambda: page_of(self.port, "/metrics"), "its metrics are answered")
+        return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(name))
 
     def lose_data(self) -> None:
         shutil.rmtree(self.folder / "data")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from people import People, statuses
-from processes import ENTRY_POINT, answer_of, free_port, own_environment, running, until
+from processes import ENTRY_POINT, free_port, own_environment, page_of, running, until
 
 if TYPE_CHECKING:
     import subprocess
@@ -37,7 +37,7 @@ class Worker:
         self.log = self.folder / f"worker-{self.starts}.log"
         with running([ENTRY_POINT, "worker"], self.environment, self.log) as process:
             self.process: subprocess.Popen[bytes] = process
-            self.until(lambda: self._get("/health/ready"), "ready")
+            self.until(lambda: page_of(self.port, "/health/ready"), "ready")
             yield self
 
     def kill(self) -> None:
@@ -47,13 +47,11 @@ class Worker:
     def until(self, is_so: Callable[[], Any], what: str) -> None:
         until(is_so, self.process, self.log, what)
 
-    def _get(self, path: str) -> str:
-        status, body = answer_of(f"http://127.0.0.1:{self.port}{path}")
-        return body.decode() if status == 200 else ""
-
     def metric(self, name: str) -> dict[int, float]:
         """Of each partition of `person`."""
-        lines = [line for line in self._get("/metrics").splitlines() if line.startswith(f'{name}{{kind="person"')]
+        lines = [
+            line for line in page_of(self.port, "/metrics").splitlines() if line.startswith(f'{name}{{kind="person"')
+        ]
         return {int(line.split('partition="')[1].split('"')[0]): float(line.split()[-1]) for line in lines}
 
     def owned(self) -> set[int]:
