@@ -94,7 +94,7 @@ def batches_of(data: bytes, *, is_checked: bool = False) -> list[Batch]:
 
     Raises:
         FormatError: the first batch is of another format.
-        ChecksumError: the first batch is damaged.
+        ChecksumError: the first batch is damaged, also in its length, where checksums are not checked.
     """
     batches: list[Batch] = []
     at = 0
@@ -104,11 +104,18 @@ def batches_of(data: bytes, *, is_checked: bool = False) -> list[Batch]:
         if end > len(data):
             break
         is_other = magic != MAGIC
-        if is_other or (is_checked and calc_crc32c(memoryview(data)[at + _CHECKED_AT : end].tobytes()) != checksum):
+        is_short = end < at + _HEADER.size  # the length is in no checksum, and none would go on
+        if (
+            is_other
+            or is_short
+            or (is_checked and calc_crc32c(memoryview(data)[at + _CHECKED_AT : end].tobytes()) != checksum)
+        ):
             if batches:
                 break
             if is_other:
                 raise FormatError(f"the record batch at offset {base} has format {magic}: only {MAGIC} is read")
+            if is_short:
+                raise ChecksumError(f"the record batch at offset {base} is damaged: {length} bytes are no length")
             raise ChecksumError(f"the record batch at offset {base} is damaged: its checksum is not {checksum:#010x}")
         body = data[at + _HEADER.size : end]
         batches.append(Batch(base, base + last + 1, producer, attributes, count, body))

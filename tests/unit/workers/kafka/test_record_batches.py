@@ -202,6 +202,19 @@ def test_a_batch_that_was_damaged_is_named_where_checksums_are_checked():
     assert batches_of(data + damaged, is_checked=True) == batches_of(data)
 
 
+@pytest.mark.parametrize("length", [-(2**31), -12, 0, 48])
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_a_batch_that_is_shorter_than_its_header_is_named(length: int, *, is_checked: bool):
+    """Goes red when it is read for ever: its length is in no checksum."""
+    ours = RecordBatch("none")
+    ours.fill([(b"key", b"value", 1, encode_headers([]))], 0, 1 << 20)
+    data = ours.build(1, 0, 0)
+    damaged = data[:8] + length.to_bytes(4, "big", signed=True) + data[12:]
+    assert batches_of(data + damaged, is_checked=is_checked) == batches_of(data)
+    with pytest.raises(ChecksumError, match=f"the record batch at offset 0 is damaged: {length} bytes are no length"):
+        batches_of(damaged, is_checked=is_checked)
+
+
 def test_a_batch_of_another_format_is_named_once_it_is_the_next_one():
     ours = RecordBatch("none")
     ours.fill([(b"key", b"value", 1, encode_headers([]))], 0, 1 << 20)
