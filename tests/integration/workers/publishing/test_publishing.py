@@ -42,9 +42,15 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.broker,
-    # a publisher that is killed in the middle of connecting leaves its socket, or its transport, to the collector
+    # A publisher that is killed in the middle of connecting leaves its connection to the collector: aiokafka's
+    # `bootstrap` has it in a variable of its own, or asyncio its socket.
     pytest.mark.filterwarnings(
-        "ignore:(?s).*ResourceWarning. unclosed (.socket|transport):pytest.PytestUnraisableExceptionWarning"
+        "ignore:(?s).*ResourceWarning. (unclosed (.socket|transport|AIOKafkaConnection)|loop is closed)"
+        ":pytest.PytestUnraisableExceptionWarning"
+    ),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <(socket.socket|"
+        "function (AIOKafkaConnection|StreamWriter|_SelectorTransport).__del__):pytest.PytestUnraisableExceptionWarning"
     ),
 ]
 
