@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.reading.gathering.rows import LocalRows
 from annals.agents.reading.read_models.global_reader import GlobalReader
-from annals.agents.reading.read_models.read_models import ReadModels
+from annals.agents.reading.read_models.read_models import GLOBAL, ReadModels
 from annals.agents.reading.read_models.row_answers import RowAnswers
 from annals.agents.reading.read_models.service import ProjectionService
 from annals.topics.names import TopicNames
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from annals.workers.projections.metrics import ProjectionMetrics
     from annals.workers.settings import Settings
     from annals.workers.stores.rocks import StoreBudget
-
-GLOBAL: Final = "global"
 
 
 class ProjectionWiring:

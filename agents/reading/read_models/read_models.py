@@ -296,9 +296,9 @@ class ReadModels:
 
     def _ask_global_rebuilds(self, reader: GlobalReader, here: Here) -> None:
         """Ask the global reader for the listed rebuilds of all projections of scope `global`."""
-        every = [each for versions in self.projections.values() for each in versions if each.scope == "global"]
+        every = [each for versions in self.projections.values() for each in versions if each.scope == GLOBAL]
         for kind in sorted({kind for each in every for kind in each.wanted}):
-            for name, version in self._versions(kind, "global"):
+            for name, version in self._versions(kind, GLOBAL):
                 record = self._topic.records.get(name)
                 for each in () if record is None else record.aggregates:
                     if each.kind == kind:

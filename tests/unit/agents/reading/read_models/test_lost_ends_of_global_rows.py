@@ -11,8 +11,8 @@ from projecting import PARTITIONS, VERSIONS, GlobalStores, Journals, global_read
 LOST = "location-{} ends at offset 0, and it was read up to 1 before: it lost its end, or was made anew"
 
 
-def journals_with(*names):
-    journals = Journals()
+def journals_with(*names, of=Journals):
+    journals = of()
     for name in names:
         journals.append("location", name, location.LocationDefined(name=name, location_type="logical"))
     return journals
@@ -68,10 +68,8 @@ class Damaged(Journals):
 
 async def test_rows_of_a_journal_with_a_damaged_batch_are_stale_until_it_is_whole_and_all_others_are_answered():
     """Goes red when one batch has nothing of any journal answered."""
-    journals = Damaged()
     names = {f"site-{number}" for number in range(20)}
-    for name in names:
-        journals.append("location", name, location.LocationDefined(name=name, location_type="logical"))
+    journals = journals_with(*names, of=Damaged)
     journals.damaged = where_of(journals)
     hidden = {record.key.decode() for record in journals.records_of[journals.damaged]}
     reader = global_reader(journals, GlobalStores())
@@ -93,8 +91,7 @@ async def test_rows_of_a_journal_with_a_damaged_batch_are_stale_until_it_is_whol
 
 async def test_rows_behind_a_damaged_batch_are_behind_for_as_long_as_it_is_damaged():
     """Goes red when they are told to be as new as those of the partition that was read last."""
-    journals = Damaged()
-    journals.append("location", "site-1", location.LocationDefined(name="site-1", location_type="logical"))
+    journals = journals_with("site-1", of=Damaged)
     journals.damaged = where_of(journals)
     reader = global_reader(journals, GlobalStores())
     async with run_meanwhile(reader):
@@ -110,10 +107,8 @@ async def test_rows_behind_a_damaged_batch_are_behind_for_as_long_as_it_is_damag
 @pytest.mark.parametrize("is_same", [True, False])
 async def test_a_store_whose_last_record_is_in_a_damaged_batch_answers_for_all_others_and_is_compared_later(is_same):
     """Goes red when one batch has nothing answered, or when rows of another journal are believed once it is whole."""
-    journals, stores = Damaged(), GlobalStores()
     names = {f"site-{number}" for number in range(20)}
-    for name in names:
-        journals.append("location", name, location.LocationDefined(name=name, location_type="logical"))
+    journals, stores = journals_with(*names, of=Damaged), GlobalStores()
     async with read_to_the_ends(global_reader(journals, stores), journals):
         pass
     journals.damaged = where_of(journals)
@@ -133,8 +128,7 @@ async def test_a_store_whose_last_record_is_in_a_damaged_batch_answers_for_all_o
 
 async def test_a_damaged_batch_that_is_cut_off_makes_no_rows_stale():
     """Goes red when rows are stale for ever since nothing is there to be read anew."""
-    journals = Damaged()
-    journals.append("location", "site-1", location.LocationDefined(name="site-1", location_type="logical"))
+    journals = journals_with("site-1", of=Damaged)
     journals.damaged = where_of(journals)
     reader = global_reader(journals, GlobalStores())
     async with run_meanwhile(reader):
