@@ -2,7 +2,7 @@
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from annals.workers.tools.broker import Broker
@@ -35,20 +35,43 @@ def cut(broker: Broker, topic: str, offset: int, partition: int = 0) -> None:
     (broker.data_dir / "kafka" / ".kafka_cleanshutdown").unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def flipped(broker: Broker, topic: str, partition: int = 0) -> Iterator[int]:
-    """Change a byte of a partition's newest batch of records, and change it back; its offset. The broker is down."""
-    assert not broker.is_running
+def newest_batch(broker: Broker, topic: str, partition: int) -> tuple[Path, int, int, int]:
+    """A partition's newest batch of records: its file, its offset, where it begins there, and its length."""
     (segment,) = partition_folder(broker, topic, partition).glob("*.log")
-    data, at, newest = segment.read_bytes(), 0, (0, 0)
+    data, at, newest = segment.read_bytes(), 0, (0, 0, 0)
     while at + HEAD.size < len(data):
         base, length = HEAD.unpack_from(data, at)
         if length <= 0:  # room for what is to come
             break
+        if not data[at + HEAD.size + ATTRIBUTES_AT] & CONTROL:
+            newest = base, at, length
         at += HEAD.size + length
-        if not data[at - length + ATTRIBUTES_AT] & CONTROL:
-            newest = base, at - 1
-    offset, last = newest
+    return segment, *newest
+
+
+@contextlib.contextmanager
+def of_length(broker: Broker, topic: str, changed: Callable[[int], int], partition: int = 0) -> Iterator[int]:
+    """Change the length of a partition's newest batch, and change it back; its offset. The broker may be up."""
+    segment, offset, at, length = newest_batch(broker, topic, partition)
+
+    def put(length: int) -> None:
+        with segment.open("r+b") as file:
+            file.seek(at)
+            file.write(HEAD.pack(offset, length))
+
+    put(changed(length))
+    try:
+        yield offset
+    finally:
+        put(length)
+
+
+@contextlib.contextmanager
+def flipped(broker: Broker, topic: str, partition: int = 0) -> Iterator[int]:
+    """Change a byte of a partition's newest batch of records, and change it back; its offset. The broker is down."""
+    assert not broker.is_running
+    segment, offset, at, length = newest_batch(broker, topic, partition)
+    last = at + HEAD.size + length - 1
 
     def flip() -> None:
         with segment.open("r+b") as file:

@@ -51,13 +51,9 @@ def test_offsets_beyond_two_bytes_of_delta_are_right() -> None:
 
 def test_several_batches_are_taken_apart_and_what_is_cut_off_is_left() -> None:
     one = built([(0, b"k", b"v", [])], "none")
-    assert [len(batches_of((one * 3)[:length])) for length in (0, 60, len(one), 2 * len(one) - 1, 3 * len(one))] == [
-        0,
-        0,
-        1,
-        1,
-        3,
-    ]
+    three = b"".join(base.to_bytes(8, "big") + one[8:] for base in range(3))
+    cut = (0, len(one), len(one) + 60, 2 * len(one) - 1, 3 * len(one))
+    assert [len(batches_of(three[:length])) for length in cut] == [0, 1, 1, 1, 3]
 
 
 def test_another_format_is_refused() -> None:

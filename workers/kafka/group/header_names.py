@@ -71,10 +71,18 @@ class _Fetched(fetcher.MemoryRecords):
         self.data = data
         self._at = 0
 
+    def has_next(self) -> bool:
+        """Whether there is another batch: a whole one, or a first one that is not, as brokers send none (KIP-74)."""
+        return bool(super().has_next() or (self.data and not self._at))
+
     def next_batch(self) -> Any:
         """Return the next batch; one that aiokafka's decoder would make too much of comes as ours."""
+        if not super().has_next():
+            raise CorruptRecordException
         start = self._at
         self._at = start + _LENGTH.size + _LENGTH.unpack_from(self.data, start)[0]
+        if self._at - start < _DefaultRecordBatchPy.HEADER_STRUCT.size:
+            raise CorruptRecordException
         batch = super().next_batch()
         if self.of_journal and self.data[start + MAGIC_AT] == MAGIC:
             return JournalBatch(batch, self.data[start : self._at])
@@ -141,7 +149,8 @@ class _Batches:
     """The whole batches of a fetch from an offset on, one after the other, as aiokafka asks for them."""
 
     def __init__(self, data: bytes, offset: int) -> None:
-        self._batches = deque(batch for batch in map(_Batch, _cut(data)) if batch.next_offset > offset)
+        made = (_Batch(part) if part else None for part in _cut(data))
+        self._batches = deque(batch for batch in made if batch is None or batch.next_offset > offset)
 
     def has_next(self) -> bool:
         """Whether there is another one."""
@@ -149,18 +158,26 @@ class _Batches:
 
     def next_batch(self) -> _Batch:
         """Return the next one."""
-        return self._batches.popleft()
+        batch = self._batches.popleft()
+        if batch is None:
+            raise CorruptRecordException
+        return batch
 
 
 def _cut(data: bytes) -> Iterator[bytes]:
+    """Yield the whole batches; nothing, and then no more, for one whose length is none."""
     at = 0
     while at + _LENGTH.size <= len(data):
-        (length,) = _LENGTH.unpack_from(data, at)
-        end = at + _LENGTH.size + length
+        end = at + _LENGTH.size + _LENGTH.unpack_from(data, at)[0]
         if end > len(data):
+            break
+        if end < at + _DefaultRecordBatchPy.HEADER_STRUCT.size:
+            yield b""
             return
         yield data[at:end]
         at = end
+    if data and not at:
+        yield b""
 
 
 class _PartitionRecords(fetcher.PartitionRecords):
@@ -184,7 +201,8 @@ class _PartitionRecords(fetcher.PartitionRecords):
             yield from super()._unpack_records()
         except CorruptRecordException as error:
             place = f"{self._tp.topic}-{self._tp.partition}"
-            reason = f"{place}: the record batch at offset {self.next_fetch_offset} is damaged: its checksum is wrong"
+            what = f"{place}: the record batch at offset {self.next_fetch_offset} is damaged"
+            reason = f"{what}: its checksum or its length is wrong"
             if self._value_deserializer not in BARE:
                 raise DamagedFetchError(reason) from error
             yield Unreadable(self.next_fetch_offset, reason)

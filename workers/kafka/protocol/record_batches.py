@@ -86,46 +86,50 @@ class Batch(NamedTuple):
             yield (self.base_offset + number + 1, None, None, NO_HEADERS)
 
 
-def batches_of(data: bytes, *, is_checked: bool = False) -> list[Batch]:
-    """Return the whole batches in a fetch; what is cut off at its end is left out.
+def batches_of(data: bytes, start: int = 0, *, is_checked: bool = False) -> list[Batch]:
+    """Return the whole batches in a fetch from an offset; what is cut off at its end is left out.
 
     So is one that cannot be read, and all behind it, where others are before it: the next fetch begins with it.
     is_checked: whether the checksums must be right.
 
     Raises:
         FormatError: the first batch is of another format.
-        ChecksumError: the first batch is damaged, also in its length, where checksums are not checked.
+        ChecksumError: the first batch is damaged. Where checksums are not checked it is one that no reading could go on
+            behind: by its length, which is in no checksum, or by its last offset.
     """
     batches: list[Batch] = []
-    at = 0
+    at, reached = 0, start
     while at + _HEADER.size <= len(data):
         base, length, _, magic, checksum, attributes, last, _, _, producer, _, _, count = _HEADER.unpack_from(data, at)
-        end = at + _LENGTH_AT + length
+        end, next_offset = at + _LENGTH_AT + length, base + last + 1
+        damage = ""
         if end > len(data):
+            damage = f"of its {length} bytes there are {len(data) - at - _LENGTH_AT}"
+        elif end < at + _HEADER.size:
+            damage = f"{length} bytes are no length"
+        elif next_offset <= reached:
+            damage = f"it ends below offset {next_offset}, and those before it reach to {reached}"
+        elif (is_checked or count != last + 1) and not _is_as_written(data, at, end, checksum):
+            damage = f"its checksum is not {checksum:#010x}"
+        if batches and (damage or magic != MAGIC):
             break
-        is_other = magic != MAGIC
-        is_short = end < at + _HEADER.size  # the length is in no checksum, and none would go on
-        if (
-            is_other
-            or is_short
-            or (is_checked and calc_crc32c(memoryview(data)[at + _CHECKED_AT : end].tobytes()) != checksum)
-        ):
-            if batches:
-                break
-            if is_other:
-                raise FormatError(f"the record batch at offset {base} has format {magic}: only {MAGIC} is read")
-            if is_short:
-                raise ChecksumError(f"the record batch at offset {base} is damaged: {length} bytes are no length")
-            raise ChecksumError(f"the record batch at offset {base} is damaged: its checksum is not {checksum:#010x}")
-        body = data[at + _HEADER.size : end]
-        batches.append(Batch(base, base + last + 1, producer, attributes, count, body))
-        at = end
+        if magic != MAGIC:
+            raise FormatError(f"the record batch at offset {base} has format {magic}: only {MAGIC} is read")
+        if damage:
+            raise ChecksumError(f"the record batch at offset {base} is damaged: {damage}")
+        batches.append(Batch(base, next_offset, producer, attributes, count, data[at + _HEADER.size : end]))
+        at, reached = end, next_offset
+    if data and not batches:
+        raise ChecksumError(f"the record batch at offset {start} is damaged: there are {len(data)} bytes of it")
     return batches
 
 
+def _is_as_written(data: bytes, at: int, end: int, checksum: int) -> bool:
+    return bool(calc_crc32c(memoryview(data)[at + _CHECKED_AT : end].tobytes()) == checksum)
+
+
 def _records(batch: Batch) -> Iterator[Record]:
-    codec = batch.attributes & _CODEC
-    body = unpack(codec, batch.body) if codec else batch.body
+    body = unpack(codec, batch.body) if (codec := batch.attributes & _CODEC) else batch.body
     base, at = batch.base_offset, 0
     for _ in range(batch.size):
         # Varints are read in place where they are as short as nearly always: calls would double the time.
@@ -175,6 +179,8 @@ def _records(batch: Batch) -> Iterator[Record]:
             raise ValueError("a record ends before its parts do")
         yield offset, key, value, body[at:end]
         at = end
+    if at != len(body):  # a length that has the next batch pass for a part of this one
+        raise ValueError("a batch goes on behind its records")
 
 
 def headers_of(raw: bytes) -> list[tuple[str, bytes | None]]:

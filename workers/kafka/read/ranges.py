@@ -9,7 +9,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailableError, OffsetOutOfRangeError, for_code
+from aiokafka.errors import (
+    CorruptRecordException,
+    KafkaConnectionError,
+    KafkaError,
+    LeaderNotAvailableError,
+    OffsetOutOfRangeError,
+    RequestTimedOutError,
+    for_code,
+)
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
@@ -185,12 +193,16 @@ async def _fetch(
                 raise LeaderNotAvailableError(f"{topic}-{partition} has no leader at present")
             request = FetchRequest(wait_ms, 1, limit, LAST_STABLE, [(topic, [(partition, position, limit)])])
             answer = await client.send(leader, request)
+            if not answer.topics:  # what is asked next, the broker reads when the time is over (KIP-219)
+                raise RequestTimedOutError(f"a quota has the brokers send nothing of {topic}-{partition}")
             (((_, ((_, code, *rest),)),),) = (answer.topics,)
             if code:
                 raise for_code(code)(f"{topic}-{partition}")
-            return _part(rest, answer.API_VERSION, is_checked=is_checked)
+            return _part(rest, position, answer.API_VERSION, is_checked=is_checked)
         except ChecksumError as error:
             raise ChecksumError(f"{topic}-{partition}: {error}") from error
+        except CorruptRecordException as error:
+            raise ChecksumError(f"{topic}-{partition}: {_unread(position)}") from error
         except OffsetOutOfRangeError as error:
             raise RangeGoneError(
                 f"{topic}-{partition} has no offset {position} any more: it was cut or made anew while it was read"
@@ -199,12 +211,19 @@ async def _fetch(
             await _wait_for_leader(client, error, deadline)
 
 
-def _part(members: Sequence[Any], version: int, *, is_checked: bool) -> _Part:
+def _part(members: Sequence[Any], start: int, version: int, *, is_checked: bool) -> _Part:
     data = members[-1] or b""
     aborted = members[-3] if version >= PREFERRED_REPLICA_VERSION else members[-2]
-    return _Part(
-        batches_of(data, is_checked=is_checked), sorted(aborted or [], key=lambda each: each[1]), len(data), members[1]
-    )
+    batches = batches_of(data, start, is_checked=is_checked)
+    stable = members[1]
+    if not batches and start < stable:
+        raise ChecksumError(_unread(start))
+    return _Part(batches, sorted(aborted or [], key=lambda each: each[1]), len(data), stable)
+
+
+def _unread(offset: int) -> str:
+    """Say what is wrong where a broker does not find its way to an offset: a length is not what it was."""
+    return f"the record batch at offset {offset} is damaged, or one before it: its broker cannot read on"
 
 
 def _steps(batches: Iterable[Iterable[Record]]) -> Iterator[list[Record]]:

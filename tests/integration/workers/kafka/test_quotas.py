@@ -8,9 +8,11 @@ import pytest
 
 from annals.agents.ports import OutlastedError
 from annals.topics.wire import encode_headers
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.ranges import read_range
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
-from chained import make_topics
+from chained import chain, make_topics, write
 from quotas import limited
 
 pytestmark = pytest.mark.broker
@@ -69,3 +71,19 @@ async def test_one_that_a_quota_would_hold_up_beyond_its_time_is_given_up_at_onc
 async def test_a_short_wait_is_no_reason_to_give_up(writer: TransactionalWriter, topic_prefix: str) -> None:
     await commit(writer, topic_prefix, batches=2, size=120_000)
     assert writer.throttled_s < 10
+
+
+async def test_a_range_is_read_though_a_quota_has_the_brokers_send_nothing_for_seconds(
+    bootstrap: str, topic_prefix: str
+) -> None:
+    """Goes red when an answer without any partition, which is all that a broker sends meanwhile, ends the reading."""
+    topic = f"{topic_prefix}read"
+    await make_topics(bootstrap, [topic])
+    await write(bootstrap, topic, chain("p-1", 26, data={"text": "x" * 100_000}))
+    async with limited(bootstrap, topic_prefix, consumer_byte_rate=200_000):
+        client = await connect({"bootstrap_servers": bootstrap, "client_id": topic_prefix}, [topic])
+        try:
+            offsets = [each[0] async for some in read_range(client, (topic, 0), 0, 26) for each in some]
+        finally:
+            await client.close()
+    assert offsets == list(range(26))

@@ -133,7 +133,7 @@ def parts(record: Any) -> tuple[Any, ...]:
     return record.offset, record.key, record.value, record.timestamp // 1000, record.headers
 
 
-DAMAGED = "events.person-0: the record batch at offset 1 is damaged: its checksum is wrong"
+DAMAGED = "events.person-0: the record batch at offset 1 is damaged: its checksum or its length is wrong"
 
 
 def before_and_in_a_damaged_batch(deserializer: Any) -> _PartitionRecords:
@@ -150,6 +150,19 @@ def test_of_a_shards_batch_that_is_damaged_nothing_is_read_and_the_place_is_name
     first, second = records
     assert (first.offset, second) == (0, Unreadable(1, DAMAGED))
     assert records.next_fetch_offset == 1
+
+
+@pytest.mark.parametrize("length", [-(2**31), -12, 0, 48, 1 << 20])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("deserializer", [undressed, carried_alone])
+def test_of_a_batch_whose_length_is_wrong_the_place_is_named(length: int, deserializer: Any, *, before: bool) -> None:
+    """Goes red when it ends all of a worker's fetches, or is read for ever: brokers send a first batch whole."""
+    whole, damaged = batch(0, [[]]), batch(1, [[]])
+    damaged = damaged[:8] + length.to_bytes(4, "big", signed=True) + damaged[12:]
+    found = read(whole + damaged if before else damaged, 0 if before else 1, deserializer=deserializer)
+    assert [each.offset for each in found[: len(found) - 1 if not before or length < 1 << 20 else None]] == [0] * before
+    if not before or length < 1 << 20:  # behind another one it may be cut off, and the next fetch begins with it
+        assert found[-1] == Unreadable(1, DAMAGED.replace("events", "commands"))
 
 
 def test_whoever_reads_a_partition_by_itself_learns_that_a_batch_is_damaged() -> None:

@@ -12,7 +12,7 @@ from annals.topics.carried import carried_headers
 from annals.topics.headers import event_headers, outcome_headers
 from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers, varint
-from annals.workers.kafka.protocol.record_batches import ChecksumError, FormatError, batches_of, headers_of
+from annals.workers.kafka.protocol.record_batches import NO_HEADERS, ChecksumError, FormatError, batches_of, headers_of
 from annals.workers.kafka.read.carried import carried_of
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, CODECS, PartitionBatches, RecordBatch
 from annals.workers.kafka.write.journal import KafkaWrites, ShardTopics
@@ -202,17 +202,66 @@ def test_a_batch_that_was_damaged_is_named_where_checksums_are_checked():
     assert batches_of(data + damaged, is_checked=True) == batches_of(data)
 
 
-@pytest.mark.parametrize("length", [-(2**31), -12, 0, 48])
-@pytest.mark.parametrize("is_checked", [True, False])
-def test_a_batch_that_is_shorter_than_its_header_is_named(length: int, *, is_checked: bool):
-    """Goes red when it is read for ever: its length is in no checksum."""
+def one_record(base: int) -> bytes:
+    """A batch of one record, at an offset."""
     ours = RecordBatch("none")
     ours.fill([(b"key", b"value", 1, encode_headers([]))], 0, 1 << 20)
-    data = ours.build(1, 0, 0)
-    damaged = data[:8] + length.to_bytes(4, "big", signed=True) + data[12:]
+    return base.to_bytes(8, "big", signed=True) + ours.build(1, 0, 0)[8:]
+
+
+def of_length(batch: bytes, length: int) -> bytes:
+    return batch[:8] + length.to_bytes(4, "big", signed=True) + batch[12:]
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        *((length, f"{length} bytes are no length") for length in (-(2**31), -12, 0, 48)),
+        *((length, f"of its {length} bytes there are {len(one_record(8)) - 12}") for length in (1 << 10, 2**31 - 1)),
+    ],
+)
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_a_batch_that_is_not_as_long_as_it_says_is_named(length: int, said: str, *, is_checked: bool):
+    """Goes red when it is read for ever: its length is in no checksum. Brokers send a fetch's first batch whole."""
+    data, damaged = one_record(7), of_length(one_record(8), length)
     assert batches_of(data + damaged, is_checked=is_checked) == batches_of(data)
-    with pytest.raises(ChecksumError, match=f"the record batch at offset 0 is damaged: {length} bytes are no length"):
-        batches_of(damaged, is_checked=is_checked)
+    with pytest.raises(ChecksumError, match=f"the record batch at offset 8 is damaged: {said}"):
+        batches_of(damaged, 8, is_checked=is_checked)
+
+
+def test_of_a_first_batch_that_is_cut_off_in_its_header_the_place_is_named():
+    with pytest.raises(ChecksumError, match="the record batch at offset 8 is damaged: there are 60 bytes of it"):
+        batches_of(one_record(8)[:60], 8)
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+@pytest.mark.parametrize("base", [0, 6, -(2**62)])
+def test_a_batch_behind_which_no_reading_goes_on_is_named(base: int, *, is_checked: bool):
+    """Goes red when it is read for ever: its offset is in no checksum either."""
+    damaged = one_record(base)
+    with pytest.raises(ChecksumError, match="is damaged: it ends below offset"):
+        batches_of(damaged, 7, is_checked=is_checked)
+    data = one_record(7)
+    assert batches_of(data + damaged, 7, is_checked=is_checked) == batches_of(data)
+
+
+@pytest.mark.parametrize("last", [-(2**31), -1, 1, 2**31 - 1])
+def test_a_last_offset_that_a_disk_changed_has_nothing_passed_over_though_checksums_are_not_checked(last: int):
+    """Goes red when it is read for ever, or what is behind it is not read."""
+    batch = one_record(7)
+    damaged = batch[:23] + last.to_bytes(4, "big", signed=True) + batch[27:]
+    with pytest.raises(ChecksumError, match="the record batch at offset 7 is damaged"):
+        batches_of(damaged + one_record(8), 7)
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS))
+def test_a_batch_that_passes_for_a_part_of_the_one_before_it_is_told(codec: str):
+    """Goes red when its records are as good as gone, and nobody says so."""
+    ours = RecordBatch(codec)
+    ours.fill([(b"key", b"value", 1, encode_headers([]))], 0, 1 << 20)
+    batch = ours.build(1, 0, 0)
+    (found,) = batches_of(of_length(batch, 2 * len(batch) - 12) + batch)
+    assert list(found.records())[-1][1:] == (None, None, NO_HEADERS)
 
 
 def test_a_batch_of_another_format_is_named_once_it_is_the_next_one():

@@ -1,0 +1,156 @@
+"""A disk changes the length of a record batch, which is in no checksum, under a running broker: it is named by all."""
+
+import asyncio
+import struct
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+from aiokafka.client import AIOKafkaClient
+
+from annals.agents.ports import DamagedBatchError
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.ranges import read_next, read_range
+from annals.workers.kafka.read.single_record import record_at
+from annals.workers.tools.broker import Broker
+from chained import Sealed, chain, write
+from processes import ENTRY_POINT, own_environment
+
+pytestmark = pytest.mark.broker
+
+WITHIN_S = 60
+HEAD = struct.Struct(">qi")  # a batch's base offset, and its length behind these two
+COUNT, AT = 6, 3
+TOPIC = "events.person"
+WHERE = (TOPIC, 0)
+NAMED = f"{TOPIC}-0: the record batch at offset {AT} is damaged"
+EVENTS: list[Sealed] = chain("p-1", COUNT)
+
+
+def beyond_the_file(length: int) -> int:
+    return length + (1 << 30)
+
+
+def into_the_next(length: int) -> int:
+    return length + 8
+
+
+def with_the_next(length: int) -> int:
+    return 2 * length + HEAD.size
+
+
+def into_itself(length: int) -> int:
+    return length - 8
+
+
+def none_at_all(length: int) -> int:
+    return 0 * length
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[Broker]:
+    """A broker with the topics of a deployment, and in one of them a journal of six batches that are of one size."""
+    with Broker(tmp_path_factory.mktemp("rotting"), cache_dir=cache_dir) as made:
+        done = subprocess.run([ENTRY_POINT, "topics", "create"], env=settings(made), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        asyncio.run(fill(made))
+        yield made
+
+
+async def fill(broker: Broker) -> None:
+    for event in EVENTS:
+        await write(broker.bootstrap, TOPIC, [event])
+
+
+def settings(broker: Broker) -> dict[str, str]:
+    return own_environment(ANNALS_BOOTSTRAP_SERVERS=broker.bootstrap, ANNALS_PARTITIONS="1")
+
+
+@contextmanager
+def other_length(broker: Broker, changed: Callable[[int], int]) -> Iterator[None]:
+    """Have another length in the head of the batch at an offset, for as long as this lasts."""
+    (segment,) = (broker.data_dir / "kafka" / f"{TOPIC}-0").glob("*.log")
+    data, at = segment.read_bytes(), 0
+    while (head := HEAD.unpack_from(data, at))[0] < AT:
+        at += HEAD.size + head[1]
+    whole = data[at : at + HEAD.size]
+
+    def put(head: bytes) -> None:
+        with segment.open("r+b") as file:
+            file.seek(at)
+            file.write(head)
+
+    put(HEAD.pack(AT, changed(head[1])))
+    try:
+        yield
+    finally:
+        put(whole)
+
+
+@asynccontextmanager
+async def connected(broker: Broker) -> AsyncIterator[AIOKafkaClient]:
+    client = await connect({"bootstrap_servers": broker.bootstrap}, [TOPIC])
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def read_into(found: dict[int, bytes | None], client: AIOKafkaClient, start: int, *, is_checked: bool) -> None:
+    """Read from an offset to the end; the value of each offset."""
+    async for some in read_range(client, WHERE, start, COUNT, is_checked=is_checked):
+        found |= {offset: value for offset, _, value, _ in some}
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+@pytest.mark.parametrize("start", [0, AT, AT + 1])
+@pytest.mark.parametrize("length", [beyond_the_file, into_the_next, into_itself, none_at_all])
+async def test_a_range_ends_where_a_length_is_wrong_and_names_the_place(
+    broker: Broker, length: Callable[[int], int], start: int, *, is_checked: bool
+) -> None:
+    """Goes red when what never comes is asked for without end."""
+    found: dict[int, bytes | None] = {}
+    with other_length(broker, length):
+        async with connected(broker) as client, asyncio.timeout(WITHIN_S):
+            with pytest.raises(
+                DamagedBatchError, match=r"events\.person-0: the record batch at offset [34] is damaged"
+            ):
+                await read_into(found, client, start, is_checked=is_checked)
+    read = {offset: value for offset, value in found.items() if value is not None}
+    before = {offset: EVENTS[offset].value for offset in range(start, AT)}
+    whole_though_its_length_is_not = {} if is_checked else {AT: EVENTS[AT].value}
+    assert before.items() <= read.items() <= {**before, **whole_though_its_length_is_not}.items()
+
+
+async def test_a_batch_that_passes_for_a_part_of_the_one_before_it_is_told(broker: Broker) -> None:
+    """Goes red when its record is gone, and nobody says so."""
+    with other_length(broker, with_the_next):
+        async with connected(broker) as client, asyncio.timeout(WITHIN_S):
+            with pytest.raises(DamagedBatchError, match=f"the record batch at offset {AT} is damaged: its checksum"):
+                await read_into({}, client, 0, is_checked=True)
+            found: dict[int, bytes | None] = {}
+            await read_into(found, client, 0, is_checked=False)
+    assert found == {offset: None if offset == AT + 1 else each.value for offset, each in enumerate(EVENTS)}
+
+
+@pytest.mark.parametrize("length", [beyond_the_file, none_at_all])
+async def test_who_looks_for_one_record_names_it(broker: Broker, length: Callable[[int], int]) -> None:
+    with other_length(broker, length):
+        async with connected(broker) as client, asyncio.timeout(WITHIN_S):
+            with pytest.raises(DamagedBatchError, match=NAMED):
+                await read_next(client, WHERE, AT, 1)
+            with pytest.raises(DamagedBatchError, match=NAMED):
+                await record_at(client, WHERE, AT)
+
+
+@pytest.mark.parametrize("length", [beyond_the_file, none_at_all])
+@pytest.mark.parametrize("words", [["verify", "person"], ["events", "person", "p-1"], ["schemas", "usage", "person"]])
+def test_every_command_names_it(broker: Broker, length: Callable[[int], int], words: list[str]) -> None:
+    """Goes red when one never ends, or ends with a traceback."""
+    with other_length(broker, length):
+        done = subprocess.run(
+            [ENTRY_POINT, *words], env=settings(broker), capture_output=True, text=True, timeout=600, check=False
+        )
+    assert (done.returncode, NAMED in done.stderr, "Traceback" in done.stderr) == (2, True, False), done
