@@ -269,8 +269,17 @@ class _Guarded(asyncio.Protocol):
         self._transport.write(_REFUSAL.format(status, len(why) + 1, f"{why}\n").encode())
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
+        """Return whether the connection stays: for a moment, where something was asked that is not answered yet.
+
+        A client may shut its side behind its request and wait for the answer. One that is gone looks the same: its
+        question ends after that moment. TLS has no such half of a connection.
+        """
         self._inner.eof_received()
+        if not self._inner.has_request or self._transport.get_extra_info("ssl_object") is not None:
+            return False
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
+        return True
 
     def pause_writing(self) -> None:
         self._connections.stalled(self._transport)

@@ -74,6 +74,30 @@ async def test_questions_end_with_the_connections_of_those_who_asked():
     assert held.answered == 0
 
 
+async def asked_and_shut(port, sent):
+    """All that comes to a client that shuts its side behind what it sends."""
+    async with connected(port, 1, sent) as [(reader, writer)]:
+        writer.write_eof()
+        return await reader.read()
+
+
+async def test_who_shuts_its_side_behind_its_questions_is_answered():
+    """Goes red when one that waits for its answer is taken for one that is gone."""
+    async with serving([route(said)]) as api, asyncio.timeout(WITHIN_S):
+        for count in (1, 3):
+            answer = await asked_and_shut(api.port, count * ASK)
+            assert answer.count(b"HTTP/1.1 200 OK") == answer.count(b'{"text":"x"}') == count
+        assert await asked_and_shut(api.port, ASK[:-2]) == b""
+
+
+async def test_a_question_that_lasts_ends_soon_when_its_client_has_shut_its_side():
+    held = Held()
+    async with serving([route(held)]) as api, asyncio.timeout(WITHIN_S):
+        assert await asked_and_shut(api.port, ASK) == b""
+        await until(lambda: held.asked == 0)
+    assert held.answered == 0
+
+
 async def test_a_change_whose_caller_is_gone_is_done_and_recorded_to_its_end():
     held, audit = Held(), Audit()
     change = route(held, "POST", is_administrative=True)
