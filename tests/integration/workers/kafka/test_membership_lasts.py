@@ -39,6 +39,28 @@ def test_a_worker_in_reserve_stays_in_the_group_and_takes_over(one_partition: Gr
     reserve.until_ready()
 
 
+FOLDS_LONG = """
+import asyncio
+from annals.agents.writing.recovery.opening import Opening
+fold = Opening._folded
+async def folded(self, seen, last):
+    await asyncio.sleep(%d)
+    return await fold(self, seen, last)
+Opening._folded = folded
+"""
+
+
+def test_a_worker_that_folds_for_longer_than_it_may_be_silent_stays_in_the_group(one_partition: Group) -> None:
+    """Goes red when whoever waits for its first open partition is not counted as polling."""
+    one_partition.worker("before").until_ready().end()  # the topics are there
+    folding = one_partition.worker("folding", {**IMPATIENT, "exec": FOLDS_LONG % (3 * POLL_INTERVAL_S)})
+    folding.until(lambda: one_partition.members() == 1, "it has joined")
+    while folding.health() != []:
+        assert one_partition.members() == 1
+    assert not folding.logged("nothing was fetched")
+    assert set(one_partition.answers()) == {"accepted"}
+
+
 HANGING = """
 import asyncio
 from annals.workers.kafka.group.transport import Consumer

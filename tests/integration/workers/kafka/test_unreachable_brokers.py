@@ -2,15 +2,17 @@
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
 
 from annals.workers.kafka.admin.provisioning import BrokersUnreachableError, check
-from annals.workers.kafka.connections import connect, partitions_soon
+from annals.workers.kafka.connections import connect, creating_nothing, partitions_soon
 from annals.workers.settings import Settings
 from annals.workers.tools.broker import Broker
 from chained import make_topics
@@ -52,6 +54,87 @@ async def test_brokers_that_have_another_address_are_found_at_one_that_was_given
                 pass
     assert {broker.port for broker in client.cluster.brokers()} == {later}
     await client.close()
+
+
+class Door:
+    """A way to a broker. answers: so many go through on each connection, the rest is kept; open: its connections."""
+
+    def __init__(self, address: str) -> None:
+        self._host, _, self._port = address.rpartition(":")
+        self.answers = 1 << 30
+        self.taken = 0
+        self.open = 0
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.taken, self.open = self.taken + 1, self.open + 1
+        theirs, ours = await asyncio.open_connection(self._host, int(self._port))
+        answering = asyncio.create_task(self._answer(theirs, writer))
+        try:
+            while said := await reader.read(1 << 16):
+                ours.write(said)
+        finally:
+            self.open -= 1
+            answering.cancel()
+            for each in (writer, ours):
+                each.close()
+
+    async def _answer(self, theirs: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = 0
+        while True:
+            size = await theirs.readexactly(4)
+            answer = await theirs.readexactly(int.from_bytes(size, "big"))
+            number += 1
+            if number <= self.answers:
+                writer.write(size + answer)
+
+
+@pytest.fixture
+async def door(misnamed: str) -> AsyncIterator[tuple[Door, AIOKafkaClient]]:
+    """A door to that broker, and a client that came in by it and knows only the address where nobody listens."""
+    made = Door(misnamed)
+    async with await asyncio.start_server(made.take, "127.0.0.1", 0) as server:
+        (_, port), *_ = (each.getsockname() for each in server.sockets)
+        consumer = creating_nothing(AIOKafkaConsumer(bootstrap_servers=f"127.0.0.1:{port}"))
+        client = consumer._client
+        await client.bootstrap()
+        yield made, client
+        await consumer.stop()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not is_so():  # noqa: ASYNC110 - what is waited for is a count of sockets
+            await asyncio.sleep(0.01)
+
+
+async def test_where_no_known_broker_answers_those_that_were_given_are_asked_by_one_connection_that_is_kept(
+    door: tuple[Door, AIOKafkaClient],
+) -> None:
+    """Goes red when nobody is asked anew, or each time by another connection, or when one outlives the client."""
+    way, client = door
+    await until(lambda: way.open == 0)
+    for _ in range(3):
+        assert not await client.force_metadata_update()
+        assert (way.taken, way.open) == (2, 1)
+    await client.close()
+    await until(lambda: way.open == 0)
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+async def test_who_is_closed_while_it_asks_them_leaves_no_connection(
+    door: tuple[Door, AIOKafkaClient], answers: int
+) -> None:
+    """Goes red when a connection stays whose broker says nothing: to which versions it has, or who the brokers are."""
+    way, client = door
+    await until(lambda: way.open == 0)
+    way.answers = answers
+    asking = client.force_metadata_update()
+    await until(lambda: way.taken == 2)
+    async with asyncio.timeout(WITHIN_S):
+        await client.close()
+        await until(lambda: way.open == 0)
+    assert way.taken == 2
+    asking.cancel()
 
 
 async def test_a_topic_is_not_called_missing_while_no_broker_says_so(tmp_path: Path, cache_dir: Path | None) -> None:
