@@ -17,7 +17,7 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
-from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError, UnreachableError
+from annals.agents.ports import StaleStateError, StoppedError, StoreError, UnreachableError
 from annals.agents.reading.following.answers import Answers
 from annals.agents.reading.following.history import is_in_place
 from annals.agents.reading.following.moves import Moves

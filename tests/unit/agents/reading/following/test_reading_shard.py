@@ -227,7 +227,7 @@ async def test_a_question_for_which_the_machine_lacks_something_is_answered_late
     async with running(shard(journal := Journal(chain("p-1", 2)), stores, damages=damages), journal) as here:
         assert await here.until_offset(2, soon())
         stores.store.lacks = True
-        with pytest.raises(NotReadyError, match="person-0: the store cannot be used: .* Too many open files"):
+        with pytest.raises(NotReadyError, match=r"person-0: the store cannot be used: .* Too many open files"):
             await here.state("p-1")
         await until(lambda: "Too many open files" in here.status().reason)
         stores.store.lacks = False
