@@ -29,6 +29,7 @@ from annals.workers.kafka.group.instances import leave_for
 from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
 from annals.workers.kafka.group.sources import Sources
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
+from annals.workers.kafka.write.failures import lacking_right
 from annals.workers.process import (
     CLAIM_LOOK_S,
     CLAIM_WITHIN_S,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.ahead.ports import BesideStores
     from annals.agents.reading.following.shard import Shard
     from annals.agents.reading.ports import Follower
+    from annals.workers.app import AnnalsApp
     from annals.workers.partitions import Actor
     from annals.workers.settings import Settings
 
@@ -191,7 +193,6 @@ class Reader:
                 counts = await self._partitions()
                 if counts is not None:
                     await self._serve(counts)
-                    self._starting = "the worker is starting again"
             except (NotPermittedError, MissingTopicError) as error:
                 self._cannot(str(error))
             except (ConnectionError, KafkaError, asyncio.CancelledError) as error:
@@ -349,13 +350,7 @@ class Reader:
         following = [asyncio.create_task(run, name="subscriptions and reactions") for run in followed]
         starting = asyncio.create_task(app.start(), name="app")
         try:
-            await self._stop.until_end_of(app, starting)
-        except CannotStartError as error:
-            self._cannot(str(error))
-        except (Exception, asyncio.CancelledError):
-            if is_task_cancelled():
-                raise
-            log.exception("the app ended")
+            await self._until_end_of(app, starting)
         finally:
             await ended(*watching)
             await ended(working)
@@ -370,6 +365,19 @@ class Reader:
             await ended(*following)
             self._parts.publishing = self._parts.reacting = self._parts.head_starts = None
             self.shards.streams = self._parts.rekeying = None
+
+    async def _until_end_of(self, app: AnnalsApp, starting: asyncio.Task[None]) -> None:
+        """Wait for the stop, or until the app cannot go on, and keep why."""
+        self._starting = "the worker is starting again"
+        try:
+            await self._stop.until_end_of(app, starting)
+            self._starting = lacking_right(app.crash_reason, "Read") or self._starting
+        except CannotStartError as error:
+            self._cannot(str(error))
+        except (Exception, asyncio.CancelledError):
+            if is_task_cancelled():
+                raise
+            log.exception("the app ended")
 
     def _is_member(self) -> bool:
         return self.shards.current is not None and self._membership is not None and self._membership.is_member

@@ -15,6 +15,7 @@ from aiokafka.client import CoordinationType
 from aiokafka.errors import KafkaError
 
 from annals.agents.cancellation import is_task_cancelled
+from annals.agents.ports import StoreDamagedError
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.group.instances import group_members
 
@@ -72,7 +73,7 @@ class Withdrawal:
     async def _can_open(self) -> bool:
         for stores in self._stores:
             try:
-                await stores.close(await stores.open())
+                await _try(stores)
             except Exception as error:  # noqa: BLE001 - the binding raises bare Exceptions with RocksDB's words
                 log.warning("the stores still cannot be opened", reason=str(error))
                 return False
@@ -92,3 +93,11 @@ class Withdrawal:
             return False  # as long as nobody knows, the worker stays where it is, or tries to come back
         others = [member for member in members if not self._instance_id or member.instance_id != self._instance_id]
         return len(others) > (1 if is_member and not self._instance_id else 0)
+
+
+async def _try(stores: Stores) -> None:
+    """Open a store and close it; a damaged one is set aside, as the shard would that opens it next."""
+    try:
+        await stores.close(await stores.open())
+    except StoreDamagedError as damage:
+        await stores.set_aside(damage)

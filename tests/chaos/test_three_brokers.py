@@ -1,5 +1,6 @@
 """A real cluster of three: topics with three copies are as promised or refused by name, and one broker may die."""
 
+import asyncio
 import json
 import secrets
 import subprocess
@@ -7,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka.client import CoordinationType
+from aiokafka.errors import KafkaError
 from chaos_cluster import Cluster
 from chaos_commands import persons, rename
 from chaos_scenario import Scenario, assert_clean
@@ -20,7 +23,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from processes import ENTRY_POINT, own_environment
+from annals.workers.kafka.write.transaction import TransactionalWriter
+from processes import ENTRY_POINT, LOOK_S, WITHIN_S, own_environment
 from whole_topics import known_topics
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
@@ -134,3 +138,25 @@ def test_the_broker_that_leads_the_journal_is_killed_and_every_promise_is_kept(
     people.send(rename(number, 2) for number in range(PERSONS))
     assert_clean(people.until_answered())
     assert worker.end() == 0
+
+
+async def test_a_writer_whose_coordinator_is_dead_asks_who_coordinates_now(cluster: Cluster) -> None:
+    """Goes red when it fences at the dead one until that comes back: the shard is closed for so long."""
+    name = f"annals-c{secrets.token_hex(4)}"
+    writer = TransactionalWriter({"bootstrap_servers": cluster.bootstrap, "request_timeout_ms": 15_000}, name, [])
+    await writer.fence()
+    node = await writer._brokers.coordinator(CoordinationType.TRANSACTION, name)
+    cluster.nodes[node].kill()
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                try:
+                    await writer.fence()
+                except (KafkaError, OSError):
+                    await asyncio.sleep(LOOK_S)
+                else:
+                    break
+        assert await writer._brokers.coordinator(CoordinationType.TRANSACTION, name) != node
+    finally:
+        await writer.close()
+        cluster.nodes[node].start()

@@ -49,16 +49,14 @@ class Stores:
         self._folder: Path | None = None
         self.failing_since: float | None = None
         self.failure = ""
-        """Why the store cannot be opened, while that is so."""
+        """Why the store cannot be opened, or a damaged one not be set aside, while that is so."""
 
     async def open(self) -> RocksStore:
         """Open the store, or begin one."""
         try:
             store = await open_store(self._root, self._identity, self._budget, self._compression)
         except StoreUnavailableError as error:  # of this machine; a damaged store is folded anew
-            if self.failing_since is None:
-                self.failing_since = time.monotonic()
-            self.failure = str(error)
+            self._fail(error)
             raise
         self.failing_since = None
         self._folder = store.folder
@@ -71,8 +69,13 @@ class Stores:
     async def set_aside(self, damage: StoreDamagedError) -> None:
         """Make room for another store."""
         folder = Path(damage.folder) if damage.folder else self._folder
-        if folder is not None:
+        if folder is None:
+            return
+        try:
             await set_aside(folder)
+        except StoreUnavailableError as error:  # as on a disk that can only be read since it failed
+            self._fail(error)
+            raise
 
     async def open_beside(self) -> RocksStore:
         """Begin an empty store beside the shard's own."""
@@ -85,6 +88,11 @@ class Stores:
     async def close(self, store: Any) -> None:
         """Close the store; RocksDB flushes what is in memory."""
         await asyncio.to_thread(store.close)
+
+    def _fail(self, error: StoreUnavailableError) -> None:
+        if self.failing_since is None:
+            self.failing_since = time.monotonic()
+        self.failure = str(error)
 
 
 def stores_of(place: ShardId, state_version: int, settings: Settings, names: TopicNames, budget: StoreBudget) -> Stores:

@@ -18,7 +18,7 @@ from annals.schemas.journal_reader import read_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from annals.agents.ports import StoreDamagedError
+    from annals.agents.ports import StoreError
     from annals.agents.reading.ahead.folding import AheadFold
     from annals.agents.reading.ahead.ports import BesideStores
     from annals.agents.reading.found import JournalRun
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class AheadAnswers:
-    """Questions to a store beside the shard's own. fold: writes to it; failure: the damage that a question met."""
+    """Questions to a store beside the shard's own. fold: writes to it; failure: of the store, that a question met."""
 
     def __init__(
         self, place: Place, store: ReadingStore, stores: BesideStores, journal: RangedJournal, fold: AheadFold, log: Any
@@ -40,7 +40,7 @@ class AheadAnswers:
         self._open_store = OpenStore(_Discarding(stores), self._name, self._fail, log)
         self._open_store.store = store
         self.fold = fold
-        self.failure: StoreDamagedError | None = None
+        self.failure: StoreError | None = None
 
     async def close(self) -> None:
         """Remove the store as soon as the questions to it are answered, also where this is cancelled meanwhile."""
@@ -123,7 +123,7 @@ class AheadAnswers:
             f"{self.fold.begin}"
         )
 
-    def _fail(self, error: StoreDamagedError) -> None:
+    def _fail(self, error: StoreError) -> None:
         self.failure = error
 
 

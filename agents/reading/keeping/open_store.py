@@ -28,11 +28,11 @@ class Closes(Protocol):
 class OpenStore:
     """Holds a store, or none. name: whose it is, in messages."""
 
-    def __init__(self, stores: Closes, name: str, on_damage: Callable[[StoreDamagedError], None], log: Any) -> None:
-        """Take what closes stores, and who acts on the damage that a question meets."""
+    def __init__(self, stores: Closes, name: str, on_failure: Callable[[StoreError], None], log: Any) -> None:
+        """Take what closes stores, and who acts on the failure that a question meets."""
         self._stores = stores
         self._name = name
-        self._on_damage = on_damage
+        self._on_failure = on_failure
         self._log = log
         self._asked = 0
         self._unasked = asyncio.Event()
@@ -43,7 +43,7 @@ class OpenStore:
         """Answer a question. why_not: why there is no store.
 
         Raises:
-            NotReadyError: there is no store, or it is damaged.
+            NotReadyError: there is no store, it is damaged, or the machine lacks what it takes to read it.
         """
         if not in_thread:
             return self.look(question, why_not)
@@ -54,7 +54,7 @@ class OpenStore:
         """Answer a short question at once. why_not: why there is no store.
 
         Raises:
-            NotReadyError: there is no store, or it is damaged.
+            NotReadyError: there is no store, it is damaged, or the machine lacks what it takes to read it.
         """
         with self._opened(why_not) as store, store.held() as rows:  # nothing is waited for: nobody closes it meanwhile
             return question(rows)
@@ -66,9 +66,11 @@ class OpenStore:
             raise NotReadyError(why_not())
         try:
             yield store
-        except StoreDamagedError as error:
-            self._on_damage(error)
-            raise NotReadyError(f"{self._name}: the store is damaged and is built anew") from error
+        except StoreError as error:
+            self._on_failure(error)
+            is_damaged = isinstance(error, StoreDamagedError)
+            why = "is damaged and is built anew" if is_damaged else f"cannot be used: {error}"
+            raise NotReadyError(f"{self._name}: the store {why}") from error
 
     async def _ask_in_thread(self, store: ReadingStore, question: Callable[[ReadView], T]) -> T:
         self._asked += 1

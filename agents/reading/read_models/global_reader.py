@@ -91,7 +91,7 @@ class GlobalReader:
         self._log = structlog.get_logger(__name__)
         self._damaged = DamagedStores(stores, clock, telemetry, self._log)
         self._reader = RowReader(newest(projections), is_global=True)
-        self._open_store = OpenStore(stores, "global projections", self._note_damage, self._log)
+        self._open_store = OpenStore(stores, "global projections", self._note_failure, self._log)
         self._fold: GlobalFold | None = None
         self._read_until: dict[Where, int] = {}
         self._gaps: dict[Where, str] = {}
@@ -105,7 +105,7 @@ class GlobalReader:
         self._changed = asyncio.Event()
         self._is_changed = False
         self._rebuilds: list[tuple[str, Where, str, int]] = []
-        self._damage: StoreDamagedError | None = None
+        self._failure: StoreError | None = None
 
     def follow(self) -> None:
         """Act on what the topic `projections` says now."""
@@ -190,7 +190,7 @@ class GlobalReader:
     async def _open(self) -> None:
         self._reason = "opening the store"
         bounds = await self._journals.bounds()
-        self._damage = None
+        self._failure = None
         store = self._open_store.store = await self._stores.open()
         fold = self._folding(store)
         self._unreadable = {}
@@ -224,8 +224,8 @@ class GlobalReader:
 
     async def _follow(self) -> None:
         while (fold := self._fold) is not None:
-            if self._damage is not None:
-                raise self._damage
+            if self._failure is not None:
+                raise self._failure
             self._change(fold)
             is_moved = await self._read_on(fold)
             if self._fold is None:
@@ -364,9 +364,9 @@ class GlobalReader:
     def _why_not(self) -> str:
         return f"global projections are not ready: {self._reason}"
 
-    def _note_damage(self, error: StoreDamagedError) -> None:
-        """Have `run` act on damage that a question met."""
-        self._damage = error
+    def _note_failure(self, error: StoreError) -> None:
+        """Have `run` act on a failure of the store that a question met."""
+        self._failure = error
         self._changed.set()
 
     async def _store_failed(self, error: StoreError) -> None:

@@ -17,7 +17,7 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
-from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError, UnreachableError
+from annals.agents.ports import StaleStateError, StoppedError, StoreError, UnreachableError
 from annals.agents.reading.following.answers import Answers
 from annals.agents.reading.following.history import is_in_place
 from annals.agents.reading.following.moves import Moves
@@ -111,8 +111,8 @@ class RekeyedShard(Answers):
         self._dropped: set[str] = set()
         self._log = structlog.get_logger(__name__).bind(projection=stream.name, partition=partition)
         self._damaged = DamagedStores(stores, clock, damages, self._log)
-        self._damage: StoreDamagedError | None = None
-        self._open_store = OpenStore(stores, self._name, self._note_damage, self._log)
+        self._failure: StoreError | None = None
+        self._open_store = OpenStore(stores, self._name, self._note_failure, self._log)
         self._telemetry = telemetry
         self._fold: RekeyedFold | None = None
         self._phase, self._reason = OPENING, "not opened yet"
@@ -211,7 +211,7 @@ class RekeyedShard(Answers):
         """
         fold = self._fold
         if fold is None:
-            self._phase, self._reason, self._damage = OPENING, "opening the store", None
+            self._phase, self._reason, self._failure = OPENING, "opening the store", None
             store = self._open_store.store = await self._stores.open()
             wanted = self._followers() if self._wanted is None else self._wanted
             fold = self._fold = RekeyedFold(self._stream.place, self.partition, store, wanted)
@@ -238,8 +238,8 @@ class RekeyedShard(Answers):
 
     async def _follow(self, fold: RekeyedFold, backoff: Backoff) -> None:
         while True:
-            if self._damage is not None:
-                raise self._damage
+            if self._failure is not None:
+                raise self._failure
             self._change_followers(fold)
             run = await self._source.events_from(fold.position.offset, RUN_EVENTS)
             if run.next_offset > fold.position.offset:
@@ -349,8 +349,8 @@ class RekeyedShard(Answers):
         del rows
         raise NotReadyError(f"{self._name} keeps rows of projections alone")
 
-    def _note_damage(self, error: StoreDamagedError) -> None:
-        self._damage = error
+    def _note_failure(self, error: StoreError) -> None:
+        self._failure = error
         self._woken.set()
 
     def _tell(self, reason: str) -> None:

@@ -53,6 +53,30 @@ def test_a_worker_that_cannot_open_its_stores_leaves_the_group_and_comes_back(cr
     assert broken.end() == 0
 
 
+def test_a_worker_that_cannot_set_its_damaged_stores_aside_leaves_the_group_too(crew: Group) -> None:
+    """As on a disk that is read-only since it failed: goes red when it keeps what another one could decide."""
+    broken = crew.worker("broken").until_ready()
+    assert set(crew.answers()) == {"accepted"}
+    assert broken.end() == 0
+    stores = crew.folder / "broken" / crew.name / "person"
+    in_the_way = [stores / f"damaged.{number}" for number in range(crew.partitions)]
+    for number, path in enumerate(in_the_way):
+        (stores / str(number) / "CURRENT").write_bytes(b"damaged")
+        path.touch()
+    healthy = crew.worker("healthy").until_ready()
+    broken = crew.worker("broken", HASTY)
+    reason = broken.until_told("cannot open its stores, and left the consumer group to others")
+    assert "damaged." in reason
+    healthy.until(lambda: crew.members() == 1, "it has left")
+    assert set(crew.answers()) == {"accepted"}
+    for path in in_the_way:
+        path.unlink()
+    broken.until_ready()
+    assert crew.members() == 2
+    assert set(crew.answers()) == {"accepted"}
+    assert broken.end() == 0
+
+
 def test_a_worker_that_is_alone_stays_and_goes_on_trying(crew: Group) -> None:
     in_the_way = crew.folder / "alone" / crew.name / "person"
     in_the_way.parent.mkdir(parents=True)

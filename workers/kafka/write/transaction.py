@@ -133,11 +133,11 @@ class TransactionalWriter:
         self._sequences.clear()
         client = await self.connected()
         while True:
-            node = await self._brokers.coordinator(CoordinationType.TRANSACTION, self._id)
             request = InitProducerIdRequest(transactional_id=self._id, transaction_timeout_ms=TRANSACTION_TIMEOUT_MS)
-            answer = await client.send(node, request, group=ConnectionGroup.COORDINATION)
+            answer = await self._brokers.ask_coordinator(CoordinationType.TRANSACTION, self._id, request)
             error = error_of(answer.error_code)
             if error is None:
+                node = await self._brokers.coordinator(CoordinationType.TRANSACTION, self._id)
                 level = await finalized_level(client, node, FEATURE, group=ConnectionGroup.COORDINATION)
                 self._is_implicit, self._ended_at = level >= IMPLICIT_FROM, 0.0
                 self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch

@@ -98,3 +98,21 @@ def test_each_right_is_named_where_it_is_taken_away_and_all_goes_on_with_it(
         assert reason.startswith("write: ")
     scene.worker.until_ready()
     scene.worker.until(lambda: scene.events() == len(scene.sent), "what was sent is decided")
+
+
+def test_a_journal_that_a_reading_worker_may_not_read_is_named(scene: Scene, tmp_path: Path) -> None:
+    """Goes red when all that is told is that it starts again."""
+    port, log = free_port(), tmp_path / "log"
+    environment = scene.cluster.user("reader", scene.granted) | {
+        "ANNALS_ROLES": "read",
+        "ANNALS_PUBLISH": "0",
+        "ANNALS_DATA_DIR": str(tmp_path / "data"),
+        "ANNALS_WEB_PORT": str(port),
+        "ANNALS_API_PORT": "0",
+    }
+    command = [sys.executable, "-c", LAUNCHER, json.dumps(ONE_KIND), "worker"]
+    with running(command, environment, log) as process:
+        worker = GroupWorker(process, port, log)
+        with scene.cluster.without("reader", scene.right("events.person", "Read"), "Read"):
+            worker.until_told(f"read: the user needs Read on the topic: {PREFIX}events.person")
+        worker.until_ready()

@@ -11,6 +11,7 @@ import pytest
 from annals.agents.aggregates import REGISTRY
 from annals.agents.aggregates.policy import Exemption
 from annals.agents.deciding.state import State, StatePart
+from annals.agents.ports import StoreUnavailableError
 from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.found import EventFilter
 from annals.agents.reading.keeping import recent_events
@@ -206,6 +207,33 @@ async def test_a_damaged_store_is_built_anew_even_where_a_gap_stopped_the_shard(
             await here.state("p-1")
         await until(lambda: damages.count == 1 and here.status().phase == "stopped")
         assert (await here.state("p-1")).version == 2
+
+
+class Lacking(MemoryReadingStore):
+    """A store whose machine lacks what it takes to read it, while it is told so."""
+
+    lacks = False
+
+    def view(self):
+        if self.lacks:
+            raise StoreUnavailableError("read/person/0: IO error: 000007.sst: Too many open files")
+        return super().view()
+
+
+async def test_a_question_for_which_the_machine_lacks_something_is_answered_later_and_readiness_says_why():
+    """Goes red when it is told as a defect: then an answer over all partitions fails as a whole."""
+    stores, damages = Stores(), Damages()
+    stores.store = Lacking()
+    async with running(shard(journal := Journal(chain("p-1", 2)), stores, damages=damages), journal) as here:
+        assert await here.until_offset(2, soon())
+        stores.store.lacks = True
+        with pytest.raises(NotReadyError, match=r"person-0: the store cannot be used: .* Too many open files"):
+            await here.state("p-1")
+        await until(lambda: "Too many open files" in here.status().reason)
+        stores.store.lacks = False
+        await until(lambda: here.status().phase == "reading")
+        assert (await here.state("p-1")).version == 2
+        assert (damages.count, stores.renewed) == (0, 0)
 
 
 async def test_an_event_that_cannot_be_read_stops_the_state_of_its_aggregate_alone():
