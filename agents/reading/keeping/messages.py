@@ -1,10 +1,16 @@
-"""Counted events in their newest form, each read once for all that fold it."""
+"""Counted events in their newest form, for all that fold them.
+
+Folds may be anybody's, and change what they are given. An event in which nothing can be changed is read once for all of
+them; any other is read for each.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import force_setattr
+
+from annals.schemas.data.copies import is_unchangeable
 
 if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
@@ -13,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def message_of(decider: Decider[Any], counted: Counted[Any]) -> Message:
-    """Return an event in its newest form, which is kept with it.
+    """Return an event in its newest form; nobody else is given one in which the caller changes something.
 
     Raises:
         UnknownEventError: this release cannot read it.
@@ -24,5 +30,6 @@ def message_of(decider: Decider[Any], counted: Counted[Any]) -> Message:
         return message
     event = counted.event
     message = decider.read_event(event["type"], event["schema_version"], event["data"])
-    force_setattr(counted, "read", (decider, message))
+    if is_unchangeable(message):
+        force_setattr(counted, "read", (decider, message))
     return message
