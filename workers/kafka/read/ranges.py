@@ -134,6 +134,7 @@ async def read_range(
                 await asyncio.sleep(0)  # the request goes out before the work begins
             for records in _steps(_committed(part, begin, end)):
                 yield records
+                await asyncio.sleep(0)  # what is packed well is many steps
     finally:
         if fetching is not None and not fetching.cancel() and not fetching.cancelled():
             fetching.exception()  # of what nobody wants any more: asked for, it is not told at the end of the task
