@@ -22,10 +22,10 @@ from annals.schemas.cid import cid_text
 from annals.schemas.depth import decoded
 from annals.schemas.reaction_rows import (
     STATE_ROWS,
-    TIMER_ROWS,
     ProcessId,
     StateRow,
     TimerRow,
+    decode_timer,
     parse_row_key,
     state_key,
     timer_key,
@@ -116,7 +116,7 @@ class Processes:
             if state.version == self._reaction.version:
                 self._states[process] = decoded(self._state.decode, state.state)
         else:
-            row = decoded(TIMER_ROWS.decode, value)
+            row = decode_timer(value)
             if row.version == self._reaction.version:
                 self._keep_timer(process, timer, row)
 
