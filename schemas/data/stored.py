@@ -1,7 +1,4 @@
-"""Stored data back to its type: the shape is checked, rules are not, since an event is a fact and rules move on.
-
-What is read holds nothing of the data: whoever changes a list in it changes neither those nor what others read of them.
-"""
+"""Stored data back to its type: the shape is checked, rules are not, since an event is a fact and rules move on."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Union, get_arg
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from annals.schemas.data.copies import UNCHANGEABLE, copied
 from annals.schemas.values.constraints import is_union, marks_of, takes_null, type_hints
 
 if TYPE_CHECKING:
@@ -76,7 +72,7 @@ def _maker(annotation: Any) -> Maker:
 
 
 def _nested_maker(annotation: Any) -> Maker | None:
-    """None where the value is its type already, and nothing in it can be changed."""
+    """None where the value is its type already."""
     bare, _ = marks_of(annotation)
     if isinstance(bare, type) and issubclass(bare, Struct):
         return _struct_maker(bare)
@@ -84,9 +80,7 @@ def _nested_maker(annotation: Any) -> Maker | None:
         return lambda items: [of_item(item) for item in items]
     if get_origin(bare) is dict and (of_entry := _nested_maker(get_args(bare)[1])) is not None:
         return lambda entries: {name: of_entry(entry) for name, entry in entries.items()}
-    if is_union(bare):
-        return copied if any(map(_nested_maker, get_args(bare))) else None
-    return None if bare in UNCHANGEABLE or get_origin(bare) is Literal else copied
+    return None
 
 
 def _struct_maker(struct: type[Struct]) -> Maker:
@@ -102,9 +96,8 @@ def _struct_maker(struct: type[Struct]) -> Maker:
         return lambda data: struct(**data)
 
     def make(data: dict[str, Any]) -> Struct:
-        members = data
-        if made := {name: maker(data[name]) for name, maker in nested if data.get(name) is not None}:
-            members = {**data, **made}
+        made = {name: maker(data[name]) for name, maker in nested if data.get(name) is not None}
+        members = {**data, **made}
         return struct(**({attributes[name]: value for name, value in members.items()} if is_renamed else members))
 
     return make

@@ -1,7 +1,6 @@
-"""Counted events in their newest form, for all that fold them.
+"""Counted events in their newest form, each read once for all that fold it.
 
-Folds may be anybody's, and change what they are given. An event in which nothing can be changed is read once for all of
-them; any other is read for each.
+Folds may be anybody's, and change what they are given: where that can be done, each is given a copy.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import force_setattr
 
-from annals.schemas.data.copies import is_unchangeable
+from annals.schemas.data.copies import own
 
 if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def message_of(decider: Decider[Any], counted: Counted[Any]) -> Message:
-    """Return an event in its newest form; nobody else is given one in which the caller changes something.
+    """Return an event in its newest form, which is kept with it; the caller may change what it is given.
 
     Raises:
         UnknownEventError: this release cannot read it.
@@ -27,9 +26,9 @@ def message_of(decider: Decider[Any], counted: Counted[Any]) -> Message:
     known = counted.read
     if known is not None and known[0] is decider:
         message: Message = known[1]
-        return message
+        return message if known[2] else own(message)
     event = counted.event
     message = decider.read_event(event["type"], event["schema_version"], event["data"])
-    if is_unchangeable(message):
-        force_setattr(counted, "read", (decider, message))
-    return message
+    mine = own(message)
+    force_setattr(counted, "read", (decider, message, mine is message))
+    return mine

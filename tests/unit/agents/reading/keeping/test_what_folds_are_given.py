@@ -15,10 +15,10 @@ from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.keeping.messages import message_of
 from annals.agents.reading.keeping.states import States
 from annals.agents.reading.projecting.rows import ProjectionFollower, row_key
-from annals.schemas.data.stored import Reader
+from annals.schemas.data.copies import own
 from annals.schemas.journal_reader import START, Counted
 from annals.schemas.kinds import agent, organization, person
-from annals.schemas.messages import Message
+from annals.schemas.messages import Message, Part
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from projecting import PARTITIONS, Journals
 
@@ -77,7 +77,7 @@ def counted(message: Message) -> Counted[Any]:
         ("organization", organization.RoleDefined(role_id="r", title="R", permissions=["p"])),
     ],
 )
-def test_an_event_with_something_in_it_that_can_be_changed_is_read_for_each(kind: str, message: Message) -> None:
+def test_an_event_with_something_in_it_that_can_be_changed_is_copied_for_each(kind: str, message: Message) -> None:
     event = counted(message)
     first, second = message_of(DECIDERS[kind], event), message_of(DECIDERS[kind], event)
     assert first == second == message
@@ -91,17 +91,22 @@ def test_an_event_in_which_nothing_can_be_changed_is_read_once_for_all() -> None
     assert message_of(DECIDERS["person"], event) is message_of(DECIDERS["person"], event)
 
 
+class Bent(Part):
+    names: list[str]
+
+
 class Mixed(Message):
     either: str | list[str]
     free: Any
     maps: dict[str, list[dict[str, str]]]
+    listed: list[Bent]
 
 
-def test_what_is_read_holds_nothing_of_the_stored_data() -> None:
-    stored = {"either": ["a"], "free": [{"x": [1]}], "maps": {"m": [{"k": "v"}]}}
-    before = copy.deepcopy(stored)
-    _bend(Reader(Mixed).read(stored))
-    assert stored == before
+def test_a_copy_has_nothing_that_what_it_was_made_of_has() -> None:
+    mixed = Mixed(either=["a"], free=[{"x": [1]}], maps={"m": [{"k": "v"}]}, listed=[Bent(names=["a"])])
+    before = copy.deepcopy(mixed)
+    _bend(own(mixed))
+    assert mixed == before
 
 
 def _bend(value: Any) -> None:
