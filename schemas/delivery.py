@@ -7,20 +7,19 @@ has no row is settled up to the subscription's progress. A row that settles leav
 from __future__ import annotations
 
 from sys import intern
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from annals.schemas.cid import parse_cid
 from annals.schemas.depth import decoded
+from annals.schemas.values.numbers import From0, From1, Milliseconds
 
 WAITING: Final = "waiting"
 IN_FLIGHT: Final = "in_flight"
 PARKED: Final = "parked"
 DISCARDED: Final = "discarded"
-
-_From0 = Annotated[int, Meta(ge=0)]
 
 
 class Row(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -36,19 +35,19 @@ class Row(Struct, frozen=True, omit_defaults=True, gc=False):
 
     kind: str
     aggregate_id: str
-    version: Annotated[int, Meta(ge=1)]
+    version: From1
     cid: str
     type: str
-    offset: _From0
+    offset: From0
     ordered: bool
     state: Literal["waiting", "in_flight", "parked", "discarded"]
-    attempt: _From0 = 0
-    tries: _From0 = 0
-    due: _From0 = 0
-    at: _From0 = 0
+    attempt: From0 = 0
+    tries: From0 = 0
+    due: Milliseconds = 0
+    at: Milliseconds = 0
     reason: str | None = None
     by: str | None = None
-    incarnation: Annotated[int, Meta(ge=1)] = 1
+    incarnation: From1 = 1
     is_drawn: bool = False
     endpoint: str | None = None
 

@@ -69,7 +69,7 @@ class Event(Struct, Generic[End_co], frozen=True, gc=False):
     """A record that is an event in its place, whether it counts or not.
 
     event: the block's map, its link as 36 bytes; last: where the chain ended before this record, as it was looked up;
-    read: by whom the event was read, and as what, for those who come after.
+    read: by whom the event was read, and as what, for those who come after; and whether nobody can change that.
     """
 
     offset: int
@@ -77,7 +77,7 @@ class Event(Struct, Generic[End_co], frozen=True, gc=False):
     event: dict[str, Any]
     cid: bytes
     last: End_co
-    read: tuple[Any, Any] | None = None
+    read: tuple[Any, Any, bool] | None = None
 
 
 @final

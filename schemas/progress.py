@@ -9,13 +9,14 @@ partition of its stream, and `rekey:<name>` is how far a journal partition is co
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from annals.schemas.cid import cid_text, parse_cid
 from annals.schemas.depth import decoded
+from annals.schemas.values.numbers import From0
 
 LIVE: Final = "live"
 LONGEST_FAILURE: Final = 1_000  # characters: it is kept, shown, and written again with each position
@@ -50,12 +51,12 @@ class Progress(Struct, frozen=True):
 
 
 class _Value(Struct, omit_defaults=True):
-    position: Annotated[int, Meta(ge=0)]
+    position: From0
     cid: str | None
-    incarnation: Annotated[int, Meta(ge=0)] = 0
-    acks: Annotated[int, Meta(ge=0)] = 0
-    version: Annotated[int, Meta(ge=0)] = 0
-    quiet_until: Annotated[int, Meta(ge=0)] = 0
+    incarnation: From0 = 0
+    acks: From0 = 0
+    version: From0 = 0
+    quiet_until: From0 = 0
     fired: str = ""
     quiet_due: str = ""
     failure: str = ""

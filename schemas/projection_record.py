@@ -11,13 +11,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from annals.schemas.depth import decoded
+from annals.schemas.values.numbers import From0
 
 MOST_BYTES: Final = 262_144
 MOST_AGGREGATES: Final = 100
 
 Version = Annotated[int, Meta(ge=1, le=1_000_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z")]
 Kind = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}\Z")]
 Place = Annotated[str, Meta(pattern=r"^(?:[a-z][a-z0-9_-]{0,31}|rekeyed\.[a-z][a-z0-9_]{0,62})\Z")]
@@ -46,7 +46,7 @@ class ProjectionRecord(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     name: Name
     version: Version
-    positions: dict[Place, Annotated[list[Offset | None], Meta(max_length=10_000)]] = {}
+    positions: dict[Place, Annotated[list[From0 | None], Meta(max_length=10_000)]] = {}
     switched_ms: Count
     previous: Version | None = None
     held: Version | None = None

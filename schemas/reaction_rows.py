@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from annals.schemas.depth import decoded
+from annals.schemas.values.moments import moment_of
 from annals.schemas.wire.via import VIA
 
 STATE: Final = "state"
@@ -65,7 +66,7 @@ class Control(Struct, frozen=True):
 
 _KEYS: Final = msgspec.json.Decoder(list[str])
 STATE_ROWS: Final = msgspec.json.Decoder(StateRow)
-TIMER_ROWS: Final = msgspec.json.Decoder(TimerRow)
+_TIMER_ROWS: Final = msgspec.json.Decoder(TimerRow)
 
 
 def state_key(process: ProcessId) -> bytes:
@@ -92,6 +93,17 @@ def parse_row_key(key: bytes | None) -> tuple[ProcessId, str | None]:
     raise ValueError("it is the key neither of a state nor of a timer")
 
 
+def decode_timer(value: bytes) -> TimerRow:
+    """Return the timer that a record says.
+
+    Raises:
+        ValueError: it is none, or due at what is no moment: nobody could wait for it.
+    """
+    row = decoded(_TIMER_ROWS.decode, value)
+    moment_of(row.due)
+    return row
+
+
 def process_of(key: bytes | None, value: bytes | None) -> ProcessId:
     """Return the process of a record, and hold the record to what a row is; value: None: it is gone.
 
@@ -102,5 +114,5 @@ def process_of(key: bytes | None, value: bytes | None) -> ProcessId:
     if value is not None and timer is None:
         decoded(STATE_ROWS.decode, value)
     elif value is not None:
-        decoded(TIMER_ROWS.decode, value)
+        decode_timer(value)
     return process

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
-from msgspec import Meta
 
 from annals.schemas.audit import AuditEntry
 from annals.schemas.depth import decoded
+from annals.schemas.values.numbers import From0  # noqa: TC001 - msgspec reads annotations
 
 REPLAY: Final = "replay"
 DISCARD: Final = "discard"
@@ -16,7 +16,6 @@ SETTLEMENT_KEY: Final = b"dead-letters"
 """The key of settlements in the topic `audit`, whose other records have a request's id."""
 
 Action = Literal["replay", "discard"]
-Offset = Annotated[int, Meta(ge=0)]
 
 
 class Settlement(AuditEntry, frozen=True):
@@ -26,9 +25,9 @@ class Settlement(AuditEntry, frozen=True):
     """
 
     action: Action
-    partition: Offset
-    spans: list[tuple[Offset, Offset]]
-    count: Offset
+    partition: From0
+    spans: list[tuple[From0, From0]]
+    count: From0
     reason: str | None = None
 
 

@@ -15,6 +15,7 @@ from annals.schemas.data.validation import Validator
 from annals.schemas.progress import LIVE
 from annals.schemas.subscription_filters import filter_problems
 from annals.schemas.values.moments import moment_of
+from annals.schemas.values.numbers import MOST, From1
 from annals.schemas.webhook_url import url_problem
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 NAME: Final = "[a-z0-9][a-z0-9-]{0,62}"
 MOST_TYPES: Final = 1_000
-LARGEST_OFFSET: Final = (1 << 63) - 1
 BEGINNING: Final = "beginning"
 NOW: Final = "now"
 NEWEST: Final = "newest"
@@ -130,7 +130,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     definition: Definition
-    incarnation: Annotated[int, Meta(ge=1)]
+    incarnation: From1
     begin: Positions
     former: list[Former] = []
     is_deleted: bool = False
@@ -164,7 +164,7 @@ def parse_record(body: Mapping[str, Any]) -> Record | list[Problem]:
         if isinstance(checked, list):
             return checked
     placed = [found.begin, found.positions or {}, *(former.until for former in found.former)]
-    if any(not 0 <= offset <= LARGEST_OFFSET for each in placed for offsets in each.values() for offset in offsets):
+    if any(not 0 <= offset <= MOST for each in placed for offsets in each.values() for offset in offsets):
         return [("begin", "offsets are from 0")]
     return found
 
@@ -200,7 +200,7 @@ def _start_problems(start: Any) -> Iterator[Problem]:
 
 
 def _is_offset(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= LARGEST_OFFSET
+    return type(value) is int and 0 <= value <= MOST
 
 
 def _version_problems(versions: Any, payload: str) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ import orjson
 from msgspec import Struct
 
 from annals.schemas.values.moments import recorded_at
+from annals.schemas.values.numbers import LATEST_MS
 from annals.topics.headers import DEAD_LETTER_HEADERS, ORIGIN_OFFSET, ORIGIN_PARTITION, decimal_header
 from annals.topics.keys import partition_of
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 LONGEST_SHOWN: Final = 256  # characters of a member: an id that counts is no longer
 LONGEST_LOOKED_INTO: Final = 1 << 20  # bytes; a longer value was refused for its length
-LATEST_MS: Final = 253_402_300_799_999  # the last moment of the year 9999
 _FORWARDING: Final = (ORIGIN_PARTITION, ORIGIN_OFFSET)
 
 

@@ -19,13 +19,14 @@ from annals.agents.reacting.ports import OutgoingCommand
 from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired
 from annals.agents.time_limit import TookTooLongError, limited
 from annals.schemas.cid import cid_text
+from annals.schemas.data.copies import own
 from annals.schemas.depth import decoded
 from annals.schemas.reaction_rows import (
     STATE_ROWS,
-    TIMER_ROWS,
     ProcessId,
     StateRow,
     TimerRow,
+    decode_timer,
     parse_row_key,
     state_key,
     timer_key,
@@ -116,7 +117,7 @@ class Processes:
             if state.version == self._reaction.version:
                 self._states[process] = decoded(self._state.decode, state.state)
         else:
-            row = decoded(TIMER_ROWS.decode, value)
+            row = decode_timer(value)
             if row.version == self._reaction.version:
                 self._keep_timer(process, timer, row)
 
@@ -147,7 +148,8 @@ class Processes:
         where = name_of(source)
 
         def read() -> tuple[Message, str | None]:
-            message = self._decider.read_event(event["type"], event["schema_version"], event["data"])
+            # The data are of all reactions.
+            message = own(self._decider.read_event(event["type"], event["schema_version"], event["data"]))
             return message, event_key(self._reaction.key, event["correlation_id"], event["data"])
 
         message, key = _guarded(read, where)

@@ -33,6 +33,7 @@ from msgspec.structs import replace
 
 from annals.agents.backoff import Backoff
 from annals.agents.event_keys import PROJECTION, REACTION, Rekeyed
+from annals.agents.folding.turns import TURN_RECORDS
 from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, NotPermittedError, StoppedError
 from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError, is_active
@@ -43,7 +44,7 @@ from annals.agents.reacting.versions import begun_anew, remove_rows
 from annals.agents.reactions.reaction import Reaction
 from annals.agents.reading.following.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
-from annals.agents.waiting import first_of
+from annals.agents.waiting import first_of, in_turns
 from annals.schemas.progress import LONGEST_FAILURE, Progress
 from annals.schemas.values.moments import moment_of, recorded_at
 
@@ -288,16 +289,17 @@ class Reactor:
         elif progress.position == 0 and kept and self._stream is None:  # of another version: not all was removed yet
             await remove_rows(writer, kept, progress, self._pace, self._may_run)
         else:
-            self._load(kept)
+            await self._load(kept)
         self._become(RUNNING, "")
         return writer
 
-    def _load(self, kept: Mapping[bytes, bytes]) -> None:
-        for key, value in kept.items():
-            try:
-                self._processes.load(key, value)
-            except ValueError as error:  # whoever wrote it: nothing is known by it
-                self._log.warning("a row of the reaction is passed over", key=repr(key), reason=str(error))
+    async def _load(self, kept: Mapping[bytes, bytes]) -> None:
+        async for some in in_turns(kept.items(), TURN_RECORDS):
+            for key, value in some:
+                try:
+                    self._processes.load(key, value)
+                except ValueError as error:  # whoever wrote it: nothing is known by it
+                    self._log.warning("a row of the reaction is passed over", key=repr(key), reason=str(error))
 
     async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""

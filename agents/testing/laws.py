@@ -64,13 +64,14 @@ def decisions_leave_no_trace(decider: Decider[Any], state: Any, command: Message
 
 
 def evolve_is_total(decider: Decider[Any], state: Any, event: Message) -> None:
-    """Any event can follow any state, and the state before it stays as it was."""
-    before = decider.encode_state(state)
+    """Any event can follow any state, and both stay as they were."""
+    before, told = decider.encode_state(state), msgspec.json.encode(event)
     try:
         after = decider.evolve(state, event)
     except Exception as error:
         raise AssertionError(f"evolve refused {event}: {error!r}") from error
     _hold(decider.encode_state(state) == before, f"evolve changed the state before {event}")
+    _hold(msgspec.json.encode(event) == told, f"evolve changed the event, which is now {event}")
     _hold(isinstance(after, decider.state_type), f"evolve made {after!r} of {event}")
 
 

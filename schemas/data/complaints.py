@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_
 import msgspec
 from msgspec import Meta, Struct
 
-from annals.schemas.data.predicates import breaks_rule
+from annals.schemas.data.predicates import breaks_rule, exceeds_bound
 from annals.schemas.outcome import LONGEST_PATH
 from annals.schemas.values.constraints import extras, key_of, marks_of, takes_null, type_hints
 
@@ -87,12 +87,15 @@ def _inner(bare: Any, origin: Any, value: Any, path: str) -> Iterator[Problem]:
 
 
 def _is_well(annotation: Any, made: Callable[[Any], Any] = list) -> Callable[[Any], bool]:
-    """Whether the items or entries of a stretch are all well: at msgspec's speed, and by our rules."""
-    breaks = _breaks_rule(annotation)
+    """Whether the items or entries of a stretch are all well: at msgspec's speed, and by our rules and bounds."""
+    breaks, exceeds = _breaks_rule(annotation), _exceeds_bound(annotation)
 
     def is_well(stretch: Sequence[Any]) -> bool:
+        value = made(stretch)
+        if exceeds is not None and exceeds(value):
+            return False
         try:
-            converted = msgspec.convert(made(stretch), annotation)
+            converted = msgspec.convert(value, annotation)
         except msgspec.ValidationError:
             return False
         return breaks is None or not breaks(converted)
@@ -101,6 +104,7 @@ def _is_well(annotation: Any, made: Callable[[Any], Any] = list) -> Callable[[An
 
 
 _breaks_rule: Final = cache(breaks_rule)
+_exceeds_bound: Final = cache(exceeds_bound)
 
 
 def _offending(is_well: Callable[[Sequence[Any]], bool], items: list[Any]) -> Iterator[int]:

@@ -1,20 +1,67 @@
-"""Copies of an event's data, for code of others that may change what it is given."""
+"""Copies of values of which others hold the same, for code of others that may change what it is given."""
 
 from __future__ import annotations
 
-from typing import Any
+from copy import copy
+from functools import cache
+from types import NoneType
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
-Data = dict[str, Any]
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import force_setattr
+
+from annals.schemas.values.constraints import is_union, marks_of, type_hints
+
+S = TypeVar("S", bound=Struct)
+T = TypeVar("T")
+
+_UNCHANGEABLE: Final = frozenset({str, int, float, bool, NoneType, UnsetType})
 
 
-def copied(data: Data) -> Data:
-    """Return data of JSON types as new objects and arrays, without recursion: they may nest 512 levels."""
-    copy: Data = dict(data)
-    rest: list[Any] = [copy]
+def copied(value: T) -> T:
+    """Return a value of JSON types and structs with new objects and arrays.
+
+    Without recursion, but into structs: data may nest 512 levels.
+    """
+    whole: list[Any] = [value]
+    rest: list[Any] = [whole]
     while rest:
         container = rest.pop()
-        for at, value in container.items() if type(container) is dict else enumerate(container):
-            if type(value) is dict or type(value) is list:
-                container[at] = value.copy()
+        for at, each in container.items() if type(container) is dict else enumerate(container):
+            if type(each) is dict or type(each) is list:
+                container[at] = each.copy()
                 rest.append(container[at])
-    return copy
+            elif type(each) not in _UNCHANGEABLE:
+                container[at] = own(each)
+    copy_of_it: T = whole[0]
+    return copy_of_it
+
+
+def own(struct: S) -> S:
+    """Return a message or part for somebody who may change it: a copy, or itself where nothing in it can be changed."""
+    names = _changeable(type(struct))
+    if not names:  # as most have none, or have not been given them
+        return struct
+    held = [(name, value) for name in names if (value := getattr(struct, name)) is not UNSET and value is not None]
+    if not held:
+        return struct
+    mine = copy(struct)
+    for name, value in held:
+        force_setattr(mine, name, copied(value))
+    return mine
+
+
+@cache
+def _changeable(struct: type[Struct]) -> tuple[str, ...]:
+    """Return the members of a type in which something can be changed, or which can be set."""
+    hints = type_hints(struct)
+    return tuple(name for name in hints if not struct.__struct_config__.frozen or _can_change(hints[name]))
+
+
+def _can_change(annotation: Any) -> bool:
+    bare, _ = marks_of(annotation)
+    if is_union(bare):
+        return any(map(_can_change, get_args(bare)))
+    if isinstance(bare, type) and issubclass(bare, Struct):
+        return bool(_changeable(bare))
+    return bare not in _UNCHANGEABLE and get_origin(bare) is not Literal

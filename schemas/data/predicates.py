@@ -58,7 +58,10 @@ def exceeds_bound(annotation: Any) -> Predicate | None:
         return _exceeds_in_struct(bare)
     if get_origin(bare) is dict and (of_entry := exceeds_bound(get_args(bare)[1])) is not None:
         return lambda value: type(value) is dict and any(map(of_entry, value.values()))
-    if most := extras(annotation, "most"):
+    most = extras(annotation, "most")
+    if get_origin(bare) is list and (of_item := exceeds_bound(get_args(bare)[0])) is not None:
+        return lambda value: type(value) is list and (bool(most and len(value) > most[0]) or any(map(of_item, value)))
+    if most:
         return lambda value: type(value) is list and len(value) > most[0]
     return None
 

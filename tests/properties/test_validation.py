@@ -24,6 +24,7 @@ JUNK = st.one_of(
     st.text(max_size=10),
     st.sampled_from(("", " a", "a\n", "2026-02-30", "a", "EN", "en", "https://a", "person")),
     st.lists(st.sampled_from((1, "a", "A", None, {"kind": "person", "id": "p"})), max_size=3),
+    st.sampled_from((5, 11, 51, 101, 201)).map(lambda items: [f"s{number}" for number in range(items)]),
     st.dictionaries(st.sampled_from(("a", "id", "kind", "A b")), st.sampled_from((1, "a", None, {})), max_size=3),
 )
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from annals.agents.dead_letters.letter import DeadLetterRecord
 from annals.agents.dead_letters.settled import Settled
+from annals.agents.folding.turns import TURN_RECORDS
 from annals.agents.ports import UnreachableError
+from annals.agents.waiting import in_turns
 from annals.schemas.settlement import parse_settlement
 from annals.workers.kafka.connections import partitions_of
 from annals.workers.kafka.protocol.record_batches import headers_of
@@ -92,14 +94,17 @@ async def read_letters(
 ) -> AsyncGenerator[DeadLetterRecord, None]:
     """Yield the dead letters of a partition between two offsets; of their values one fetch is held at a time.
 
+    After each TURN_RECORDS whatever else the event loop has to do is done.
+
     Raises:
         UnreachableError, KafkaError: they cannot be read.
     """
     try:
         async with aclosing(read_range(client, where, start, end)) as steps:
             async for records in steps:
-                for offset, key, value, headers in records:
-                    yield DeadLetterRecord(where[1], offset, key, value, _headers(headers))
+                async for some in in_turns(records, TURN_RECORDS):
+                    for offset, key, value, headers in some:
+                        yield DeadLetterRecord(where[1], offset, key, value, _headers(headers))
     except RangeGoneError as error:
         raise UnreachableError(str(error)) from error
 

@@ -15,6 +15,7 @@ from prometheus_client import Gauge
 
 from annals.agents.dead_letters.letter import received_ms
 from annals.agents.ports import JournalError
+from annals.agents.waiting import in_turns
 from annals.workers.dead_letters.reading import letter_bounds, read_letters
 from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.protocol.record_batches import FormatError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from annals.workers.dead_letters.reading import SettledTopic
 
 LOOK_S: Final = 15.0
+LETTERS_A_TURN: Final = 10_000  # of those that are known: some milliseconds
 FAILURES: Final = (MissingTopicError, JournalError, KafkaError, FormatError, OSError, TimeoutError)
 log = structlog.get_logger(__name__)
 
@@ -72,15 +74,20 @@ class OpenLetters:
         """Say that a partition was read to its end."""
         self._next[partition] = end
 
-    def drop_settled(self) -> None:
-        """Forget those that were settled since they were taken."""
-        if self._settlements == self.settled.settlements:
+    async def drop_settled(self) -> None:
+        """Forget those that were settled since they were taken, no more than LETTERS_A_TURN in one turn of the loop."""
+        settlements = self.settled.settlements
+        if self._settlements == settlements:
             return
         for partition, offsets in self._offsets.items():
-            is_open = [self.settled.of(partition, offset) is None for offset in offsets]
+            is_open = [
+                self.settled.of(partition, offset) is None
+                async for some in in_turns(offsets, LETTERS_A_TURN)
+                for offset in some
+            ]
             for kept in (self._offsets, self._times):
                 kept[partition] = array("q", compress(kept[partition], is_open))
-        self._settlements = self.settled.settlements
+        self._settlements = settlements
 
     def numbers(self) -> tuple[int, int | None]:
         """Return how many are open, and the time of the oldest, in milliseconds; None without any."""
@@ -159,5 +166,5 @@ class DeadLetterWatch:
                     letters.add(partition, each.offset, received_ms(each.headers) or 0)
                     self._last[partition] = LastRecord.of(each.offset, each.key, each.value)
             letters.reach(partition, end)
-        letters.drop_settled()
+        await letters.drop_settled()
         return letters

@@ -22,7 +22,7 @@ from annals.topics.keys import partition_of
 from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
-from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_next
+from annals.workers.kafka.read.ranges import NextRecords, RangeGoneError, bounds
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, PartitionBatches, measured
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets
@@ -73,6 +73,7 @@ class KafkaDeliveryLog(KafkaPublishLog):
         super().__init__(options, names, journal, partitions, group, name, codec, reached, invalid)
         self._name: str = name
         self._kind = kind
+        self._answers = NextRecords()
 
     async def own_progress(self) -> Progress | None:
         """Return how far the subscription is; None if nobody has written it."""
@@ -107,7 +108,7 @@ class KafkaDeliveryLog(KafkaPublishLog):
             where = await self._here(self._names.acks(self._name))
             client = await self._writer.connected()
             try:
-                run = await _acks_from(client, where, offset, limit)
+                run = await self._acks_from(client, where, offset, limit)
             except RangeGoneError as error:
                 raise UnreachableError(str(error)) from error
         found = []
@@ -115,6 +116,13 @@ class KafkaDeliveryLog(KafkaPublishLog):
             count, begin = signed_at(section, 0)
             found.append(AckRecord(at, key, value, EncodedHeaders(count, section[begin:])))
         return AckRun(found, run.next_offset, is_end=run.is_end)
+
+    async def _acks_from(self, client: AIOKafkaClient, where: Where, offset: int, limit: int) -> Next:
+        try:
+            return await self._answers.read(client, where, offset, limit)
+        except RangeGoneError:  # the topic was made anew, or does not keep any longer what is so old
+            first, end = (await bounds(client, [where]))[where]
+            return await self._answers.read(client, where, offset if offset == end else first, limit)
 
     async def deliver(self, writes: DeliveryWrites) -> None:
         """Write it all in one transaction."""
@@ -196,14 +204,6 @@ class KafkaDeliveryLog(KafkaPublishLog):
                 self._name, f"{topic} has {count} partitions, and the journal more: add as many to the topic"
             )
         return topic, self._journal[1]
-
-
-async def _acks_from(client: AIOKafkaClient, where: Where, offset: int, limit: int) -> Next:
-    try:
-        return await read_next(client, where, offset, limit)
-    except RangeGoneError:  # the topic was made anew, or does not keep any longer what is so old
-        first, end = (await bounds(client, [where]))[where]
-        return await read_next(client, where, offset if offset == end else first, limit)
 
 
 class KafkaDeliveryLogs(KafkaPublishLogs):

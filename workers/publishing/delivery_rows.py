@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from heapq import merge
 from operator import attrgetter
@@ -54,15 +53,11 @@ async def records_of(
 ) -> AsyncGenerator[tuple[bytes, Row | None], None]:
     """Yield the records of a partition of `deliveries.<name>`, of all kinds: key and row, None where it is settled.
 
-    After each ROWS_A_TURN whatever else the event loop has to do is done. is_settled: wait until no transaction that
-    has begun is open; else what is committed before the first of them. invalid: takes note of records that are none.
+    is_settled: wait until no transaction that has begun is open; else what is committed before the first of them.
+    invalid: takes note of records that are none.
     """
     end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
-    number = 0
     async for offset, key, value, _ in records_until(client, where, -1, end):
-        number += 1
-        if number % ROWS_A_TURN == 0:
-            await asyncio.sleep(0)
         if value is None:
             yield key or b"", None
             continue

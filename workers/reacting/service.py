@@ -11,9 +11,8 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.publishing.administration import Refused
 from annals.agents.reacting.ports import BEGIN_ANEW
-from annals.schemas.depth import decoded
 from annals.schemas.progress import Progress, reaction_name, rekeying_name
-from annals.schemas.reaction_rows import ACTIVE, PAUSED, TIMER_ROWS, Control, parse_row_key
+from annals.schemas.reaction_rows import ACTIVE, PAUSED, Control, decode_timer, parse_row_key
 from annals.schemas.suggestion import with_known
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import MissingTopicError
@@ -243,7 +242,7 @@ class ReactionService:
 def _due(key: bytes | None, value: bytes) -> str | None:
     """Return when the timer is due that a record says; None: it is a state. ValueError: it is neither."""
     _, timer = parse_row_key(key)
-    return None if timer is None else decoded(TIMER_ROWS.decode, value).due
+    return None if timer is None else decode_timer(value).due
 
 
 class _Stream(NamedTuple):

@@ -1,10 +1,15 @@
-"""Counted events in their newest form, each read once for all that fold it."""
+"""Counted events in their newest form, each read once for all that fold it.
+
+Folds may be anybody's, and change what they are given: where that can be done, each is given a copy.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import force_setattr
+
+from annals.schemas.data.copies import own
 
 if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
@@ -13,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def message_of(decider: Decider[Any], counted: Counted[Any]) -> Message:
-    """Return an event in its newest form, which is kept with it.
+    """Return an event in its newest form, which is kept with it; the caller may change what it is given.
 
     Raises:
         UnknownEventError: this release cannot read it.
@@ -21,8 +26,9 @@ def message_of(decider: Decider[Any], counted: Counted[Any]) -> Message:
     known = counted.read
     if known is not None and known[0] is decider:
         message: Message = known[1]
-        return message
+        return message if known[2] else own(message)
     event = counted.event
     message = decider.read_event(event["type"], event["schema_version"], event["data"])
-    force_setattr(counted, "read", (decider, message))
-    return message
+    mine = own(message)
+    force_setattr(counted, "read", (decider, message, mine is message))
+    return mine

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from annals.schemas.data.stored import Reader
 from annals.schemas.data.validation import Validator
 from annals.schemas.messages import Message, Part
-from annals.schemas.values.constraints import UNORDERED
+from annals.schemas.values.constraints import UNORDERED, at_most
 from annals.schemas.values.fields import Score, Slug, Text, object_within
 from annals.schemas.values.refs import OwnerRef
 
@@ -115,3 +115,25 @@ def test_a_problem_deep_inside_a_member_is_named_by_its_path() -> None:
                 yield "parameters.question", "is required"
 
     assert Validator(Study).parse({"parameters": {}}) == [("data.parameters.question", "is required")]
+
+
+class Bounded(Part):
+    names: Annotated[list[Slug], at_most(2)] | UnsetType = UNSET
+
+
+class Holds(Message):
+    by_name: dict[Slug, Bounded] | UnsetType = UNSET
+    listed: list[Bounded] | UnsetType = UNSET
+    of_lists: dict[str, Annotated[list[Slug], at_most(2)]] | UnsetType = UNSET
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        ({"by_name": {"a": {}, "k": {"names": ["a", "b", "c"]}}}, "data.by_name.k.names"),
+        ({"listed": [{}, {"names": ["a", "b", "c"]}]}, "data.listed[1].names"),
+        ({"of_lists": {"k": ["a", "b", "c"]}}, "data.of_lists.k"),
+    ],
+)
+def test_a_list_that_is_longer_than_its_bound_is_named_however_deep_it_is(data: dict[str, Any], path: str) -> None:
+    assert Validator(Holds).parse(data) == [(path, "expected array of length <= 2")]

@@ -7,6 +7,7 @@ Who reads a journal at a hundred thousand events a second, in several processes 
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.errors import (
@@ -21,6 +22,8 @@ from aiokafka.errors import (
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
+from annals.agents.folding.turns import TURN_RECORDS
+from annals.agents.waiting import in_turns
 from annals.workers.kafka.protocol.record_batches import Batch, ChecksumError, batches_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 FETCH_BYTES: Final = 2 << 20  # some 2,000 events, a fortieth of a second of work: the next fetch comes meanwhile
 STEP_BYTES: Final = 16 << 20  # unpacked, of one step: most fetches are one
+AHEAD_BYTES: Final = 4 << 20  # unpacked, of what is kept for the next call: each subscription has as much
 RECORD_BYTES: Final = 250  # measured: what a record takes beside its parts
 FETCH_WAIT_MS: Final = 500
 LEAST_BYTES: Final = 64 << 10
@@ -142,27 +146,54 @@ async def read_range(
                 await asyncio.sleep(0)  # the request goes out before the work begins
             for records in _steps(_committed(part, begin, end)):
                 yield records
+                await asyncio.sleep(0)  # what is packed well is many steps
     finally:
         if fetching is not None and not fetching.cancel() and not fetching.cancelled():
             fetching.exception()  # of what nobody wants any more: asked for, it is not told at the end of the task
 
 
-async def read_next(client: AIOKafkaClient, where: Where, start: int, most: int) -> Next:
-    """Return the committed records that are there from an offset on, by one request that does not wait for others.
+class NextRecords:
+    """The next records of one partition, some at a time; what a fetch brought beyond those is kept for the next call.
 
-    most: records; what else the fetch brought, or what unpacks to more than STEP_BYTES, is brought again.
-
-    Raises:
-        KafkaError, RangeGoneError, FormatError, ChecksumError: as `read_range`.
+    A batch is unpacked as a whole, and gone over from its first record: of a million small ones that takes seconds.
     """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._ahead: list[Record] = []
+        self._start = -1
+        self._behind = Next([], 0, is_end=False)
+
+    async def read(self, client: AIOKafkaClient, where: Where, start: int, most: int) -> Next:
+        """Return the committed records that are there from an offset on, by one request that does not wait for others.
+
+        most: records. What unpacks to more than STEP_BYTES is brought again, and so is what is more than `most` and
+        AHEAD_BYTES. It is never the end where records are not of a fetch of this call.
+
+        Raises:
+            KafkaError, RangeGoneError, FormatError, ChecksumError: as `read_range`.
+        """
+        is_new = not self._ahead or self._start != start
+        if is_new:
+            found = await _next(client, where, start, most)
+            self._ahead, self._behind = found.records, found._replace(records=[])
+        records, self._ahead = self._ahead[:most], self._ahead[most:]
+        self._start = records[-1][0] + 1 if self._ahead else self._behind.next_offset
+        return Next(records, self._start, is_end=is_new and not self._ahead and self._behind.is_end)
+
+
+async def _next(client: AIOKafkaClient, where: Where, start: int, most: int) -> Next:
+    """Return what one fetch brings from an offset on: so many, or more up to AHEAD_BYTES."""
     part = await _fetch(client, where, start, FETCH_BYTES, wait_ms=0)
     records: list[Record] = []
     size = 0
-    for batch in _committed(part, start, part.stable):
-        for record in batch:
+    async for some in in_turns(chain.from_iterable(_committed(part, 0, part.stable)), TURN_RECORDS):
+        for record in some:
+            if record[0] < start:
+                continue
             records.append(record)
             size += _size(record)
-            if len(records) == most or size > STEP_BYTES:
+            if size > STEP_BYTES or (len(records) >= most and size > AHEAD_BYTES):
                 return Next(records, record[0] + 1, is_end=record[0] + 1 >= part.stable)
     next_offset = max(start, part.batches[-1].next_offset) if part.batches else start
     return Next(records, next_offset, is_end=next_offset >= part.stable)

@@ -6,7 +6,9 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+from annals.agents.folding.turns import TURN_RECORDS
 from annals.agents.ports import UnreachableError
+from annals.agents.waiting import in_turns
 from annals.workers.kafka.protocol.record_batches import ChecksumError, FormatError
 from annals.workers.kafka.read.offsets import HIGH_WATERMARK
 from annals.workers.kafka.read.ranges import FETCH_BYTES, RangeGoneError, bounds, read_range
@@ -55,6 +57,8 @@ async def records_until(
 ) -> AsyncGenerator[Record, None]:
     """Yield the committed records from an offset (-1: the first that is there) to below the end.
 
+    After each TURN_RECORDS whatever else the event loop has to do is done.
+
     most_bytes: of a fetch; one batch comes whatever its size.
 
     Raises:
@@ -65,8 +69,9 @@ async def records_until(
         start = max(start, (await bounds(client, [where]))[where][0])
         async with aclosing(read_range(client, where, start, end, most_bytes)) as steps:
             async for records in steps:
-                for record in records:
-                    yield record
+                async for some in in_turns(records, TURN_RECORDS):
+                    for record in some:
+                        yield record
     except ChecksumError:
         raise
     except (FormatError, RangeGoneError) as error:

@@ -78,6 +78,8 @@ def test_what_one_command_meets_is_its_own_answer(
     log = tmp_path / "worker.log"
     broken = command("lamp", "HangLamp", "l-1", {"bulb": "unforeseen"})
     vast = {"name": "a", "definition": "a", "owner": {"kind": "person", "id": "p"}, "subjects": [{}] * 300_000}
+    step = {"name": "a", "step_type": "manual", "depends_on": [f"s{number}" for number in range(101)]}
+    tangled = {"name": "a", "definition": "a", "owner": vast["owner"], "steps": {"s": step}}
     with running([ENTRY_POINT, "worker"], environment, log) as worker:
         until(lambda: fetched("/health/ready", environment)[0] == 200, worker, log, "annals worker")
         before = cpu_s(worker.pid)
@@ -103,6 +105,9 @@ def test_what_one_command_meets_is_its_own_answer(
         too_many = {"errors": [{"path": "data.subjects", "message": "expected array of length <= 20"}], "more": 0}
         assert costly["error"]["details"] == costly_again["error"]["details"] == too_many
         assert [each["status"] for each in (draft, person, other)] == ["accepted"] * 3
+        refused = sent(environment, *(command("workflow", "DefineWorkflow", f"w-{n}", tangled) for n in range(3, 8)))
+        too_many = {"path": "data.steps.s.depends_on", "message": "expected array of length <= 100"}
+        assert [each["error"]["details"]["errors"] for each in refused] == [[too_many]] * 5
         assert (hang["error"]["code"], hang["error"]["details"]) == ("internal_error", {})
         assert (hang["version"], hang["head"]) == (0, None)
         counted = 'annals_dead_letters_total{kind="lamp",reason="internal_error"} 1.0'

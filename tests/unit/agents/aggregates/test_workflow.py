@@ -317,3 +317,9 @@ def test_a_definition_has_at_most_as_many_steps_as_a_workflow() -> None:
     steps = {f"s{n}": {"name": "S", "step_type": "manual"} for n in range(MAX_STEPS + 1)}
     data = {"name": "S", "definition": "d", "owner": {"kind": "person", "id": "p"}, "steps": steps}
     given().when_sent("DefineWorkflow", data, kind="workflow").then_invalid("data.steps")
+
+
+def test_a_step_of_a_definition_depends_on_at_most_as_many_as_a_workflow_has() -> None:
+    step = {"name": "S", "step_type": "manual", "depends_on": [f"s{n}" for n in range(MAX_STEPS + 1)]}
+    data = {"name": "S", "definition": "d", "owner": {"kind": "person", "id": "p"}, "steps": {"k": step}}
+    given().when_sent("DefineWorkflow", data, kind="workflow").then_invalid("data.steps.k.depends_on")

@@ -17,7 +17,7 @@ from annals.agents.reactions.reaction import (
 )
 from annals.schemas.commands import command
 from annals.schemas.kinds import person
-from annals.schemas.reaction_rows import TIMER_ROWS
+from annals.schemas.reaction_rows import decode_timer
 from annals.testing import given_reaction
 
 ADA = person.PersonRegistered(name="Ada")
@@ -183,4 +183,4 @@ def test_a_reaction_knows_whose_event_it_is_handed():
 def test_a_timers_row_with_another_list_of_deployments_is_none(via):
     row = {"version": 1, "due": "2026-01-01T00:00:00.000000Z", "cause": "c", "correlation_id": None, "via": via}
     with pytest.raises(msgspec.ValidationError):
-        TIMER_ROWS.decode(msgspec.json.encode(row))
+        decode_timer(msgspec.json.encode(row))

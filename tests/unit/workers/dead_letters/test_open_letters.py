@@ -18,13 +18,13 @@ def opened(settled, *offsets, end):
     return letters
 
 
-def test_what_is_settled_before_it_is_read_or_afterwards_is_not_open():
+async def test_what_is_settled_before_it_is_read_or_afterwards_is_not_open():
     settled = Settled()
     settled.add(settlement(0, 1))
     letters = opened(settled, 0, 1, 3, 4, 6, end=8)
     assert letters.numbers() == (3, 1_003)
     settled.add(settlement(2, 4))
-    letters.drop_settled()
+    await letters.drop_settled()
     assert letters.numbers() == (1, 1_006)
 
 

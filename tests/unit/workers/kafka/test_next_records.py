@@ -4,31 +4,73 @@ from __future__ import annotations
 
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import CLUSTER, connect
-from annals.workers.kafka.read.ranges import STEP_BYTES, read_next
+from annals.workers.kafka.read.ranges import AHEAD_BYTES, RECORD_BYTES, STEP_BYTES, NextRecords
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.memory.client import Cluster, Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
+from annals.workers.memory.server import FETCH
 
 WHERE = ("acks.all", 0)
 MEBIBYTE = 1 << 20
-COUNT = 60
+COUNT, SMALL, A_CALL = 60, 40_000, 500
+
+
+class Fetches(Direct):
+    """A network that counts what is asked for. fetches: how many."""
+
+    fetches = 0
+
+    async def ask(self, request, serve):
+        self.fetches += request.API_KEY == FETCH
+        return await super().ask(request, serve)
+
+
+async def packed(network, count, value):
+    """A client of a topic that has so many records in one batch, which takes next to nothing."""
+    model = MemoryCluster({WHERE[0]: Topic(1), "commands.person": Topic(1)}, transaction_version=2)
+    options = {CLUSTER: Cluster(model, network), "bootstrap_servers": "memory"}
+    writer = TransactionalWriter(options, "annals-acks", [WHERE[0], "commands.person"])
+    await writer.fence()
+    batches = PartitionBatches(64 * MEBIBYTE, "zstd")
+    for _ in range(count):
+        batches.add(b"p-1", value, NO_TIMESTAMP, encode_headers([]))
+    await writer.commit({WHERE: batches.batches}, Offsets("annals", "commands.person", 0, 0, ""), {})
+    await writer.close()
+    return await connect(options, [WHERE[0]])
 
 
 async def test_what_unpacks_to_much_comes_in_parts():
-    model = MemoryCluster({"acks.all": Topic(1), "commands.person": Topic(1)}, transaction_version=2)
-    options = {CLUSTER: Cluster(model, Direct()), "bootstrap_servers": "memory"}
-    writer = TransactionalWriter(options, "annals-acks", ["acks.all", "commands.person"])
-    await writer.fence()
-    packed = PartitionBatches(64 * MEBIBYTE, "zstd")
-    for _ in range(COUNT):
-        packed.add(b"p-1", bytes(MEBIBYTE), NO_TIMESTAMP, encode_headers([]))
-    await writer.commit({WHERE: packed.batches}, Offsets("annals", "commands.person", 0, 0, ""), {})
-    await writer.close()
-    client = await connect(options, ["acks.all"])
-    offset, found, requests, is_end = 0, 0, 0, False
+    client = await packed(Direct(), COUNT, bytes(MEBIBYTE))
+    offset, found, requests, is_end, reader = 0, 0, 0, False, NextRecords()
     while not is_end:
-        records, offset, is_end = await read_next(client, WHERE, offset, 2_000)
+        records, offset, is_end = await reader.read(client, WHERE, offset, 2_000)
         assert sum(len(value or b"") for _, _, value, _ in records) <= STEP_BYTES + MEBIBYTE
         found, requests = found + len(records), requests + 1
     assert (found, requests) == (COUNT, 4)
+
+
+async def test_a_batch_of_many_is_not_unpacked_anew_for_each_few():
+    network = Fetches()
+    client = await packed(network, SMALL, b"x")
+    offset, found, is_end, reader = 0, [], False, NextRecords()
+    while not is_end:
+        records, offset, is_end = await reader.read(client, WHERE, offset, A_CALL)
+        assert len(records) <= A_CALL
+        found += [record[0] for record in records]
+    assert found == list(range(SMALL))
+    assert network.fetches <= SMALL * (RECORD_BYTES + 10) // AHEAD_BYTES + 2
+
+
+async def test_who_goes_on_elsewhere_is_given_what_is_there():
+    client, reader = await packed(Direct(), 10, b"x"), NextRecords()
+    assert [record[0] for record in (await reader.read(client, WHERE, 0, 2)).records] == [0, 1]
+    assert [record[0] for record in (await reader.read(client, WHERE, 5, 2)).records] == [5, 6]
+    assert [record[0] for record in (await reader.read(client, WHERE, 7, 2)).records] == [7, 8]
+
+
+async def test_the_end_is_told_of_what_was_asked_for_now():
+    client, reader = await packed(Direct(), 3, b"x"), NextRecords()
+    first, second = [await reader.read(client, WHERE, at, 2) for at in (0, 2)]
+    assert (first.is_end, [record[0] for record in second.records], second.is_end) == (False, [2], False)
+    assert await reader.read(client, WHERE, second.next_offset, 2) == ([], second.next_offset, True)

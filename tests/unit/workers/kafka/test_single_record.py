@@ -14,7 +14,7 @@ from annals.workers.dead_letters.reading import read_letters
 from annals.workers.kafka.connections import CLUSTER, connect
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.kafka.read.last_record import LastRecord
-from annals.workers.kafka.read.ranges import read_next, read_range
+from annals.workers.kafka.read.ranges import NextRecords, read_range
 from annals.workers.kafka.read.settled_ends import records_until
 from annals.workers.kafka.read.single_record import record_at
 from annals.workers.kafka.write.committed_records import read_partition
@@ -75,7 +75,7 @@ async def test_one_that_a_disk_changed_passes_for_none_in_no_range(model):
             async for _ in reading:
                 pass
     with pytest.raises(DamagedBatchError, match=r"events\.person-0: the record batch at offset 2 is damaged"):
-        await read_next(client, WHERE, 2, 3)  # answers of subscribers
+        await NextRecords().read(client, WHERE, 2, 3)  # answers of subscribers
     # `annals verify` looks at what is inside, and names all that is wrong.
     found = [record async for some in read_range(client, WHERE, 0, 3, is_checked=False) for record in some]
     assert len(found) == 3
@@ -90,7 +90,7 @@ async def test_what_is_whole_before_a_damaged_batch_is_read_though_one_fetch_has
     assert [record[0] for record in await anext(reading)] == [0, 1]
     with pytest.raises(DamagedBatchError, match=r"events\.person-0: the record batch at offset 2 is damaged"):
         await anext(reading)
-    records, next_offset, is_end = await read_next(client, WHERE, 0, 3)
+    records, next_offset, is_end = await NextRecords().read(client, WHERE, 0, 3)
     assert ([record[0] for record in records], next_offset, is_end) == ([0, 1], 2, False)
 
 
