@@ -326,7 +326,7 @@ class Places:
         return dict(placed for of_partition in rows for placed in of_partition.values())
 
 
-def _placed(key: bytes | None, value: bytes) -> tuple[tuple[str, str, int], Progress]:
+def _placed(key: bytes | None, value: bytes, _offset: int) -> tuple[tuple[str, str, int], Progress]:
     """Return what a record of the topic of progress says, and whose it is, in which partition of which topic.
 
     Raises:

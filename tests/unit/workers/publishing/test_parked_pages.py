@@ -129,7 +129,7 @@ async def test_what_a_subscriber_gives_as_a_reason_counts_as_what_is_kept(monkey
 
 
 def kept(row):
-    return unsettled_row(row_key(row).encode(), encode_row(row))
+    return unsettled_row(row_key(row).encode(), encode_row(row), 0)
 
 
 @pytest.mark.parametrize(("apart_s", "is_near"), [(0.002, True), (0.9, True), (-0.9, True), (-90, False), (90, False)])
