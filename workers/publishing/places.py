@@ -246,8 +246,7 @@ class Places:
 
     async def _metadata(self) -> None:
         if not self._has_metadata:
-            await self._client.set_topics([])  # all that there are: a question about one could create it
-            await self._client.force_metadata_update()
+            await self._client.set_topics([])  # asks about all that there are: to ask about one could create it
             self._has_metadata = True
 
     async def _bounds(self, kinds: Sequence[str], which: int) -> Positions:
