@@ -98,6 +98,7 @@ class ReaderApi:
             TopicNames(settings.topic_prefix),
             deciders(),
             lambda: parts.publishing.subscriptions.all() if parts.publishing else {},
+            self._views,
         )
 
     @property

@@ -102,7 +102,7 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     await asyncio.to_thread(delete, bootstrap, made.name)
 
 
-def text_of(key: bytes | None, value: bytes, offset: int = 0) -> str:
+def text_of(key: bytes | None, value: bytes, offset: int) -> str:
     del key, offset
     return value.decode("ascii")
 

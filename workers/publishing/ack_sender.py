@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.publishing.ports import Kept
     from annals.topics.names import TopicNames
+    from annals.workers.publishing.compacted_views import CompactedViews
 
 WITHIN_S: Final = 10.0
 
@@ -34,12 +35,14 @@ class AckSender:
         names: TopicNames,
         deciders: Mapping[str, Decider[Any]],
         known: Callable[[], Mapping[str, Kept]],
+        views: CompactedViews,
     ) -> None:
-        """Take aiokafka client options, and the kinds that there are."""
+        """Take aiokafka client options, the kinds that there are, and what was read for other requests."""
         self._options = options
         self._names = names
         self._deciders = deciders
         self._known = known
+        self._views = views
         self._producer = IdempotentProducer(options, max_request_size=SUBSCRIBER_TOPIC_BYTES)
 
     async def kinds(self, name: str) -> Sequence[str]:
@@ -83,6 +86,6 @@ class AckSender:
         """Return a subscription that was put a moment ago, or that this process does not follow."""
         client = await connect(self._options, [self._names.subscriptions])
         try:
-            return (await read_known(client, self._names)).get(name)
+            return (await read_known(client, self._names, self._views, is_settled=False)).get(name)
         finally:
             await client.close()

@@ -58,16 +58,16 @@ class CompactedViews:
         self,
         client: AIOKafkaClient,
         topic: str,
-        parse: Callable[[bytes | None, bytes], T | None],
+        parse: Callable[[bytes | None, bytes, int], T | None],
         *,
         more: Callable[[T], int] = lambda _: 0,
         is_settled: bool = True,
     ) -> Sequence[Mapping[bytes, T]]:
         """Return by partition what the topic says now by key; none where it is not there. See `CompactedView.rows`.
 
-        parse: takes key and value, and returns what is kept, None for nothing. ValueError: it is no valid record, and
-        what was there before it holds. more: how many bytes of what is kept are not in ROW_BYTES. Of one topic both are
-        always the same.
+        parse: takes key, value and offset, and returns what is kept, None for nothing. ValueError: it is no valid
+        record, and what was there before it holds. more: how many bytes of what is kept are not in ROW_BYTES. Of one
+        topic both are always the same.
         """
         known: CompactedView[T] | None = cast("Any", self._views.pop(topic, None))
         view = known or CompactedView(topic, parse, more, self._clock)
@@ -95,7 +95,7 @@ class CompactedView(Generic[T]):
     def __init__(
         self,
         topic: str,
-        parse: Callable[[bytes | None, bytes], T | None],
+        parse: Callable[[bytes | None, bytes, int], T | None],
         more: Callable[[T], int],
         clock: Clock,
     ) -> None:
@@ -173,8 +173,7 @@ class CompactedView(Generic[T]):
 
     def _kept(self, key: bytes | None, value: bytes | None, offset: int) -> T | None:
         """Return what is kept of a record; ValueError, whoever wrote it: nothing is known by it. The workers say so."""
-        del offset
-        return None if value is None else self._parse(key, value)
+        return None if value is None else self._parse(key, value, offset)
 
 
 class _Rounds:

@@ -122,7 +122,7 @@ def event_hash(cid: str) -> int:
     return hash(cid)
 
 
-def unsettled_row(key: bytes | None, value: bytes) -> UnsettledRow:
+def unsettled_row(key: bytes | None, value: bytes, _offset: int) -> UnsettledRow:
     """Return what is kept of a record; ValueError: it is no row."""
     row = decode_row(key, value)
     event = event_hash(row.cid)

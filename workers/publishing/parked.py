@@ -153,7 +153,8 @@ class ParkedService(KafkaSubscriptions):
     @asynccontextmanager
     async def _subscription(self, name: str) -> AsyncIterator[tuple[AIOKafkaClient, Kept]]:
         async with connected(self._options) as client:
-            yield client, there(await read_known(client, self._names), name)
+            known = await read_known(client, self._names, self._views, is_settled=False)
+            yield client, there(known, name)
 
 
 async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Decide) -> int:

@@ -246,8 +246,7 @@ class Places:
 
     async def _metadata(self) -> None:
         if not self._has_metadata:
-            await self._client.set_topics([])  # all that there are: a question about one could create it
-            await self._client.force_metadata_update()
+            await self._client.set_topics([])  # asks about all that there are: to ask about one could create it
             self._has_metadata = True
 
     async def _bounds(self, kinds: Sequence[str], which: int) -> Positions:
@@ -326,7 +325,7 @@ class Places:
         return dict(placed for of_partition in rows for placed in of_partition.values())
 
 
-def _placed(key: bytes | None, value: bytes) -> tuple[tuple[str, str, int], Progress]:
+def _placed(key: bytes | None, value: bytes, _offset: int) -> tuple[tuple[str, str, int], Progress]:
     """Return what a record of the topic of progress says, and whose it is, in which partition of which topic.
 
     Raises:

@@ -187,7 +187,7 @@ class SubscriptionService(KafkaSubscriptions):
 
         async def made_by(writer: SubscriptionsWriter) -> Answered:
             client = await writer.fence()
-            known = await read_known(client, self._names)
+            known = await read_known(client, self._names, self._views)
             if uncertain and _is_made(uncertain[-1], known):
                 made = uncertain[-1]
             else:
@@ -203,7 +203,7 @@ class SubscriptionService(KafkaSubscriptions):
                 except UncertainError:  # its result may be there
                     uncertain.append(changes[-1])
                     raise
-                known = await read_known(client, self._names)
+                known = await read_known(client, self._names, self._views)
             kept = known.get(made.record.definition.name)
             places = Places(client, self._names, self._views, is_settled=is_settled and not made.begins)
             answered = await self._answered(places, kept or Kept(made.record, -1), made.begins)
@@ -239,7 +239,7 @@ class SubscriptionService(KafkaSubscriptions):
         async with connected(self._options) as client:
             places = Places(client, self._names, self._views, is_settled=False)
             await places.require_topics(self._names.subscriptions, self._names.progress)
-            yield places, await read_known(client, self._names)
+            yield places, await read_known(client, self._names, self._views, is_settled=False)
 
     async def _answered(self, places: Places, kept: Kept, begins: Positions | None = None) -> Answered:
         record, name = kept.record, kept.record.definition.name

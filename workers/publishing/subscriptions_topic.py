@@ -13,9 +13,9 @@ from annals.agents.publishing.ports import Kept
 from annals.schemas.depth import decoded
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Record, parse_record
+from annals.workers.kafka.connections import partitions_of
 from annals.workers.kafka.read.followed_topic import FollowedTopic
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
-from annals.workers.kafka.read.newest_records import read_newest
 from annals.workers.publishing.followed_writer import FollowedTopicWriter
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from annals.schemas.subscription import Positions
     from annals.topics.names import TopicNames
     from annals.workers.kafka.read.invalid_records import InvalidRecords
+    from annals.workers.publishing.compacted_views import CompactedViews
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +51,25 @@ def _kept(key: bytes | None, value: bytes, offset: int) -> Kept:
     return Kept(subscription_of(key, value), offset)
 
 
-async def read_known(client: AIOKafkaClient, names: TopicNames) -> dict[str, Kept]:
-    """Return all subscriptions by name, deleted ones among them, once no transaction is open."""
-    return await read_newest(client, (names.subscriptions, 0), _kept)
+def _record_bytes(kept: Kept) -> int:
+    """Return about what a record holds: most of it are texts, as in its JSON."""
+    return len(msgspec.json.encode(kept.record))
+
+
+async def read_known(
+    client: AIOKafkaClient, names: TopicNames, views: CompactedViews, *, is_settled: bool = True
+) -> dict[str, Kept]:
+    """Return all subscriptions by name, deleted ones among them; of what was read before, no more is read again.
+
+    is_settled: once no transaction is open; else as they are committed: what was answered to whoever changed one is.
+
+    Raises:
+        MissingTopicError: there is no such topic.
+        KafkaError, UnreachableError: it cannot be read to its end.
+    """
+    partitions_of(client, names.subscriptions)
+    rows = await views.rows(client, names.subscriptions, _kept, more=_record_bytes, is_settled=is_settled)
+    return {key.decode(errors="replace"): kept for key, kept in rows[0].items()}
 
 
 def there(known: Mapping[str, Kept], name: str) -> Kept:

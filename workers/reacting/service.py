@@ -239,7 +239,7 @@ class ReactionService:
         return {"pending": count, "next_due": min((due for each in rows for due in each.values()), default=None)}
 
 
-def _due(key: bytes | None, value: bytes) -> str | None:
+def _due(key: bytes | None, value: bytes, _offset: int) -> str | None:
     """Return when the timer is due that a record says; None: it is a state. ValueError: it is neither."""
     _, timer = parse_row_key(key)
     return None if timer is None else decode_timer(value).due

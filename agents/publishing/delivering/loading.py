@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from annals.agents.ports import StoppedError
@@ -32,19 +33,23 @@ if TYPE_CHECKING:
 
 async def take_up(
     machine: Deliveries, unsettled: Unsettled, retry: Retry, now: int, poster: Poster | None = None
-) -> None:
+) -> deque[Row]:
     """Give a machine what is not settled, and a poster, no more than ROWS_A_TURN in one turn of the event loop.
 
     What waits does so under the policy and for the endpoint that hold now. The poster does not see what is parked.
+    Returns the rows whose wait begins anew, as they are now: unless that is written, each opening would begin it anew.
     """
+    anew: deque[Row] = deque()
     endpoint = None if poster is None else poster.endpoint
     async for kept in in_turns(unsettled.rows, ROWS_A_TURN):
         rows = [waiting_now(row, retry, endpoint, now) for row in kept]
         machine.take_up(rows)
+        anew += [row for row, was in zip(rows, kept, strict=True) if row.at != was.at]
         if poster is not None:
             poster.opened(rows)
     async for keys in in_turns(unsettled.parked.items(), ROWS_A_TURN):
         machine.take_up_parked(keys)
+    return anew
 
 
 class MissingEventError(StoppedError):

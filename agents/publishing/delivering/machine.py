@@ -171,7 +171,7 @@ class Deliveries:
         """Return when there is something to do, if nothing is answered until then; 0: at once; None: never."""
         if len(self._settled) > len(self._deferred) or (self._ready and self._in_flight < self._most):
             return 0
-        while self._timed and not self._holds(self._timed[0][2]):
+        while self._timed and not self.holds(self._timed[0][2]):
             heappop(self._timed)
         return self._timed[0][0] if self._timed else None
 
@@ -219,7 +219,7 @@ class Deliveries:
         while self._timed and self._timed[0][0] <= now and expired != most:
             row = heappop(self._timed)[2]
             expired += 1
-            if not self._holds(row):
+            if not self.holds(row):
                 continue
             if row.state == WAITING:
                 self._ready.append(row)
@@ -257,7 +257,7 @@ class Deliveries:
         taken: list[Row] = []
         while self._ready and self._in_flight < self._most and len(taken) != most:
             row = self._ready.popleft()
-            if not self._holds(row):
+            if not self.holds(row):
                 continue
             sent = structs.replace(
                 row,
@@ -281,7 +281,7 @@ class Deliveries:
 
     def upcoming(self, most: int) -> list[Row]:
         """Return what `take` would give next, not more than some; it stays where it is."""
-        return [row for row in islice(self._ready, min(most, self._most - self._in_flight)) if self._holds(row)]
+        return [row for row in islice(self._ready, min(most, self._most - self._in_flight)) if self.holds(row)]
 
     def newly_parked(self) -> list[Row]:
         """Return what was parked since this was last asked."""
@@ -394,6 +394,6 @@ class Deliveries:
     def _count(self, row: Row, by: int) -> None:
         self._in_flight += by * (row.state == IN_FLIGHT)
 
-    def _holds(self, row: Row) -> bool:
+    def holds(self, row: Row) -> bool:
         """Whether a row is still as it was when it was put in a queue."""
         return self._rows.get(row_key(row)) is row

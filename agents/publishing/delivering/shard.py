@@ -115,6 +115,7 @@ class DeliveryShard:
         self._draw = draw
         self._loader = Loader(subscribed, source, decider)
         self._posted: deque[Answered] = deque()
+        self._anew: deque[Row] = deque()  # rows whose wait began anew with the opening, to be written
         self._is_answered = asyncio.Event()
         self._stopping = asyncio.Event()
         self._look_s = FIRST_LOOK_S
@@ -198,7 +199,7 @@ class DeliveryShard:
             pass
         machine = self._deliveries()
         retry = self.subscribed.kept.record.definition.retry
-        await take_up(machine, unsettled, retry, self._now(), self._poster)
+        self._anew = await take_up(machine, unsettled, retry, self._now(), self._poster)
         self._machine = machine
         self._loader.clear()
         self._telemetry.parked(self.subscribed.name, 0)
@@ -230,7 +231,7 @@ class DeliveryShard:
         except self._loader.errors as error:
             self.halt = Halt(self.own.position, f"{type(error).__name__}: {error}")
             return False
-        rows = machine.changes() | {row_key(row): row for row in parked_rows}
+        rows = machine.changes() | {row_key(row): row for row in (*parked_rows, *self._begun_anew(most_settled))}
         after = Progress(position, cid, self.own.incarnation, run.next_offset)
         has_moved = after.position > self.own.position or after.acks > self.own.acks
         self._is_uncommitted |= has_moved
@@ -317,6 +318,11 @@ class DeliveryShard:
         """Whether nobody has changed the subscription: asked when events have been read."""
         await self._subscriptions.until_current()
         return self._subscriptions.all().get(self.subscribed.name) == self.subscribed.kept
+
+    def _begun_anew(self, most: int) -> list[Row]:
+        """Take some rows whose wait began anew, and that are not others by now: their changes say it."""
+        some = [self._anew.popleft() for _ in range(min(most, len(self._anew)))]
+        return [row for row in some if self._machine.holds(row)]
 
     async def _records(self) -> tuple[list[Row], list[Outgoing]]:
         """Take what is to be delivered now; what would make the transaction too large is taken in the next."""

@@ -17,6 +17,7 @@ from annals.workers.client.sendable import from_members
 from annals.workers.clock import new_id
 from annals.workers.kafka.write.idempotent import IdempotentProducer
 from annals.workers.publishing.ack_sender import AckSender
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.settings import Settings
 from chained import make_topics
 
@@ -84,7 +85,7 @@ async def test_administrative_calls_are_recorded_behind_one_that_could_not_be(
 
 
 async def test_answers_are_written_behind_one_that_could_not_be(bootstrap: str, names: TopicNames) -> None:
-    acks = AckSender({"bootstrap_servers": bootstrap}, names, REGISTRY, dict)
+    acks = AckSender({"bootstrap_servers": bootstrap}, names, REGISTRY, dict, CompactedViews())
     try:
         await _goes_on(lambda text: acks.send("all", "person", "p-1", text.encode()), KafkaError)
     finally:

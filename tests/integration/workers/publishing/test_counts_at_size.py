@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from annals.agents.publishing.delivering.choosing import FIRST, Choice
@@ -154,13 +155,22 @@ async def test_compaction_deletion_and_a_topic_made_anew_leave_the_counts_right(
     assert await scene.counts(1) == 50, "it has missed the tombstones"
 
 
-async def test_idle_subscriptions_are_listed_by_what_came_since(scene: Scene) -> None:
+async def test_idle_subscriptions_are_listed_by_what_came_since(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(IDLE):
         await scene.workers[0].put(f"idle-{number:02}", {**WISH, "types": ["PersonArchived"]})
     first, is_end = await scene.workers[0].page(limit=100)
     assert (len(first), is_end) == (IDLE + 1, True)
     scene.read.clear()
+    asked = 0
+    update = AIOKafkaClient._metadata_update
+
+    async def counting(client: AIOKafkaClient, *about: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await update(client, *about)
+
+    monkeypatch.setattr(AIOKafkaClient, "_metadata_update", counting)
     again, _ = await scene.workers[0].page(limit=100)
     assert again == first
-    del scene.read[scene.names.subscriptions]  # what there is to list is read whole
-    assert scene.read.total() <= IDLE + 1, "no more than the last record of each partition"
+    assert asked == 2, "about all topics, of which each subscription has some: to connect, and then once"
+    assert scene.read.total() <= IDLE + 2, "no more than the last record of each partition"

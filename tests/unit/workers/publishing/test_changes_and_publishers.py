@@ -10,10 +10,11 @@ from annals.agents.publishing.administration import Refused
 from annals.schemas.subscription import Definition, Record
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import connect
-from annals.workers.kafka.read import followed_topic
+from annals.workers.kafka.read import followed_topic, settled_ends
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing import followed_writer
 from annals.workers.publishing import service as services
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions, SubscriptionsWriter, read_known
 from annals.workers.settings import Settings
@@ -88,7 +89,7 @@ async def test_an_event_that_comes_while_a_change_is_made_is_before_it(world, mo
     etag = (await service.put("all", {"kinds": ["person"], "start": "now"})).etag
     await service.put("all", {"kinds": ["person"], "types": ["PersonRenamed"]}, etag)
     client = await connect(world.options(), [])
-    record = (await read_known(client, NAMES))["all"].record
+    record = (await read_known(client, NAMES, CompactedViews()))["all"].record
     await client.close()
     assert [(each.definition.types, each.until["person"]) for each in record.former] == [([], [2])]
 
@@ -102,6 +103,17 @@ async def test_who_asks_what_is_current_waits_for_a_change_that_is_being_written
         await writing
         await asking
         assert followed.all()["all"].record == AFTER
+
+
+async def test_who_asks_for_a_subscription_is_told_what_is_committed(world, known, monkeypatch):
+    """Goes red when it waits for the change of an administrator that was killed: until the brokers end it."""
+    monkeypatch.setattr(settled_ends, "SETTLED_WITHIN_S", 0.0)
+    service = SubscriptionService(Settings(), world.options(), REGISTRY)
+    async with changing(world) as (may_end, writing):
+        assert (await service.get("all")).body["types"] == BEFORE.definition.types
+        may_end.set()
+        await writing
+    assert (await service.get("all")).body["types"] == AFTER.definition.types
 
 
 async def test_what_was_answered_is_current_at_once(world, known, monkeypatch):

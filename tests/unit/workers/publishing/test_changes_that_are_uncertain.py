@@ -11,6 +11,7 @@ from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import connect
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing import service as services
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import SubscriptionsWriter, read_known
 from annals.workers.settings import Settings
@@ -40,7 +41,7 @@ def service_of(world):
 async def known(world):
     client = await connect(world.options(), [])
     try:
-        return (await read_known(client, TopicNames("")))["all"].record
+        return (await read_known(client, TopicNames(""), CompactedViews()))["all"].record
     finally:
         await client.close()
 

@@ -25,6 +25,7 @@ from publishing import World, answer, eventually
 ROLES = ("subscribers", "acks", "parked", "deliveries")
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SECOND_MS = 1_000
+MANY = 5
 
 
 class Site(World):
@@ -36,10 +37,15 @@ class Site(World):
         topics += ["subscriptions", "progress", "dead-letters"]
         self.model = MemoryCluster({name: Topic(1) for name in topics}, transaction_version=2)
         (folder / "mine").write_text(SECRET)
-        self.clock = MemoryClock()
+        self.folder = folder
+        self.begin(MemoryClock())
+
+    def begin(self, clock):
+        """Begin a process by another clock."""
+        self.clock = clock
         self.registry = CollectorRegistry()
         self.site = Publishing(
-            Settings(webhook_secrets_dir=folder, webhook_allow="127.0.0.0/8"),
+            Settings(webhook_secrets_dir=self.folder, webhook_allow="127.0.0.0/8"),
             self.options(),
             REGISTRY,
             dict.fromkeys(REGISTRY, 1),
@@ -92,6 +98,40 @@ async def test_what_was_refused_comes_again_in_its_time(site):
         site.clock.step(-3_600)
         site.clock.advance(1)
         await eventually(lambda: has(site, 2))
+
+
+async def test_what_a_clock_wrote_that_was_ahead_waits_once_however_often_it_is_taken_over(site, monkeypatch):
+    """Goes red when its wait begins anew at each opening: where those are more frequent, it never comes."""
+    monkeypatch.setattr("annals.agents.publishing.delivering.shard.MOST_SETTLED", 2)  # of one transaction
+    site.journal.append([event for number in range(MANY) for event in chain(f"p-{number}", 1)])
+    site.clock.step(365 * 86_400)
+    async with site.publishing():
+        await site.site.service.put("all", {"kinds": ["person"], "delivery": "acknowledged"})
+        await eventually(lambda: has(site, MANY))
+        for each in await site.received("all"):
+            await answer(site, each, "nack", delay_ms=10 * SECOND_MS)
+        await eventually(lambda: are_waiting(site, MANY))
+    clock = MemoryClock()
+    for _ in range(2):
+        site.begin(clock)
+        async with site.publishing():
+            await eventually(lambda: are_of_today(site))
+            clock.advance(4)
+            assert await has(site, MANY)
+    site.begin(clock)
+    async with site.publishing():
+        await eventually(lambda: are_of_today(site))
+        clock.advance(2)
+        await eventually(lambda: has(site, 2 * MANY))
+
+
+async def are_waiting(site, count):
+    return [row.state for row in await site.rows()] == [WAITING] * count
+
+
+async def are_of_today(site):
+    now = int(site.clock.now().timestamp() * SECOND_MS)
+    return all(row.at <= now for row in await site.rows())
 
 
 async def test_what_is_parked_has_the_time_of_day(site):

@@ -53,8 +53,8 @@ class Clocks:
         return self.of_day
 
 
-def text_of(key, value):
-    del key
+def text_of(key, value, offset):
+    del key, offset
     if value == b"nothing":
         return None
     return value.decode("ascii")

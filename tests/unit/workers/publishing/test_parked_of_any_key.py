@@ -14,6 +14,7 @@ from annals.schemas.subscription import Definition, Former, Record
 from annals.topics.keys import partition_of
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing.ack_sender import AckSender
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.parked import ParkedService
 from annals.workers.settings import Settings
@@ -78,5 +79,5 @@ async def test_what_is_parked_of_a_kind_that_the_subscription_no_longer_names_is
     assert [each[0] for each in await world.listed()] == [cid]
     assert await world.service.discard("all", Choice(), None, "ada", "the kind is gone") == 1
     assert await world.listed() == []
-    sender = AckSender(world.options(), NAMES, REGISTRY, dict)
+    sender = AckSender(world.options(), NAMES, REGISTRY, dict, CompactedViews())
     assert sorted(await sender.kinds("all")) == ["agent", "person"]

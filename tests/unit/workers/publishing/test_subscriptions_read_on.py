@@ -1,0 +1,77 @@
+"""Who asks about subscriptions again reads what came since, and is told what was answered to whoever changed one."""
+
+import msgspec
+import pytest
+
+from annals.agents.aggregates import REGISTRY
+from annals.agents.publishing.administration import Refused
+from annals.agents.publishing.delivering.choosing import FIRST, Choice
+from annals.schemas.subscription import Record
+from annals.workers.publishing.ack_sender import AckSender
+from annals.workers.publishing.service import SubscriptionService
+from annals.workers.settings import Settings
+from publishing import NAMES
+from shelves import Shelf
+
+MANY = 50
+
+
+@pytest.fixture
+def shelf(monkeypatch):
+    made = Shelf(monkeypatch)
+    for number in range(MANY):
+        name = f"s-{number:02}"
+        definition = msgspec.structs.replace(made.definition, name=name, delivery="stream")
+        value = msgspec.json.encode(Record(definition, 1, {"person": [0]}))
+        made.model.append(("subscriptions", 0), name.encode(), value)
+    return made
+
+
+def service_of(shelf, views=None):
+    return SubscriptionService(Settings(), shelf.options(), REGISTRY, views)
+
+
+async def test_who_asks_again_reads_what_came_since(shelf):
+    """Goes red when one of them reads the topic whole: each answer then costs as much as there are subscriptions."""
+    service = service_of(shelf, shelf.views)
+    acks = AckSender(shelf.options(), NAMES, REGISTRY, dict, shelf.views)
+
+    async def unknown():
+        with pytest.raises(Refused, match="no subscription"):
+            await acks.kinds("nobody")
+
+    asks = (
+        lambda: service.get("s-01"),
+        lambda: service.page(limit=MANY),
+        lambda: shelf.service.page("all", Choice(), FIRST, 10),
+        lambda: acks.kinds("all"),
+        unknown,
+    )
+    await service.get("s-00")
+    assert shelf.read["subscriptions"] == MANY + 1
+    for ask in asks:
+        shelf.read.clear()
+        await ask()
+        assert shelf.read["subscriptions"] == 1, "the record that was read last"
+    shelf.read.clear()
+    await service.pause("s-01")
+    assert shelf.read["subscriptions"] <= 4, "as the only writer, and read back"
+
+
+async def test_what_was_answered_is_what_is_found_at_each_worker(shelf):
+    workers = [service_of(shelf) for _ in range(2)]
+    for each in workers:
+        await each.page()  # it knows the topic as it was before
+    for turn in range(4):
+        writing, other = workers[turn % 2], workers[1 - turn % 2]
+        changed = await (writing.pause if turn % 2 == 0 else writing.resume)("s-07")
+        for each in (writing, other):
+            found = await each.get("s-07")
+            assert (found.etag, found.body["status"]) == (changed.etag, changed.body["status"])
+            listed = {answered.body["name"]: answered.etag for answered in (await each.page())[0]}
+            assert listed["s-07"] == changed.etag
+    await workers[0].delete("s-07", changed.etag)
+    for each in workers:
+        with pytest.raises(Refused, match="no subscription"):
+            await each.get("s-07")
+        assert len((await each.page())[0]) == MANY
