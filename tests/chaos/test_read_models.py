@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import threading
-import urllib.request
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from chaos_crew import NAMES, Api, Sender, has_read_all, start
 from chaos_readings import Journals, story
 from chaos_walks import Walker
 from chaos_workers import eventually
 
 from annals.agents.reading.jobs import DONE
-from annals.schemas.commands import command
-from annals.workers.client import CommandClient
 from annals.workers.registry import projections
-from grouped import Group, GroupWorker, group
-from processes import WITHIN_S, answer_of, free_port
+from grouped import Group, group
+from processes import WITHIN_S
 from projecting import rows_from_kafka
 
 if TYPE_CHECKING:
@@ -32,113 +29,13 @@ pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 
 PARTITIONS = 3
 STORIES = 18
-NAMES = ("w0", "w1", "w2")
 FILTERS = ("type", "correlation_id", "causation_id", "command_id", "actor")
-PORTS: dict[str, str] = {}
 
 
 @pytest.fixture
 def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
     with group(bootstrap, topic_prefix, tmp_path, PARTITIONS) as made:
         yield made
-
-
-def origin(number: int, at: int) -> dict[str, str | None]:
-    """Where the command at a place of a story comes from."""
-    causation_id = None if at == 0 else f"c-{number}-{at // 2}"
-    return {"correlation_id": f"s-{number}", "causation_id": causation_id, "actor": f"clerk {at % 5}/é"}
-
-
-class Sender:
-    """Sends stories in a thread; `told` counts the outcomes by status."""
-
-    def __init__(self, crew: Group) -> None:
-        self._crew = crew
-        self._lock = threading.Lock()
-        self.told: Counter[str] = Counter()
-        self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def until_done(self) -> None:
-        self._thread.join(WITHIN_S)
-        assert not self._thread.is_alive()
-        assert self.error is None, self.error
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._send())
-        except BaseException as error:  # noqa: BLE001 - told by `until_done`
-            self.error = error
-
-    async def _send(self) -> None:
-        async with CommandClient(self._crew.settings, timeout_s=WITHIN_S) as client:
-            for number in range(STORIES):
-                asks = [
-                    command(kind, name, message).with_id(f"c-{number}-{at}")
-                    for at, (kind, name, message) in enumerate(story(number))
-                ]
-                sent = [
-                    client.send(each.kind, {**each.envelope(), **origin(number, at)}) for at, each in enumerate(asks)
-                ]
-                for outcome in await asyncio.gather(*sent):
-                    with self._lock:
-                        self.told[outcome.status] += 1
-
-
-class Api:
-    """The API of one worker."""
-
-    def __init__(self, worker: GroupWorker) -> None:
-        self._worker = worker
-        self._url = worker.logged("worker started")[0]["api"]
-
-    def __call__(self, path: str, method: str = "GET") -> tuple[int, Any]:
-        status, body = answer_of(urllib.request.Request(self._url + path, method=method), timeout_s=90)
-        return status, json.loads(body) if status else None
-
-    def get(self, path: str) -> Any:
-        status, body = self(path)
-        assert status == 200, (path, body)
-        return body
-
-    def pages(self, path: str, member: str) -> list[Any]:
-        """All pages of a list, each of which rests on all partitions."""
-        found: list[Any] = []
-        following: str | None = path
-        while following is not None:
-            body = self.get(following)
-            assert (body.get("missing", []), body.get("stale", [])) == ([], []), (path, body["missing"], body["stale"])
-            found += body[member]
-            following = body["next"]
-        return found
-
-
-def start(crew: Group, name: str) -> GroupWorker:
-    """A worker of all roles; under the same instance id a new one takes the place of a killed one at once.
-
-    The group is not told of anything new of a static member: its API stays at one port.
-    """
-    port = PORTS.setdefault(name, str(free_port()))
-    return crew.worker(name, {}, ROLES="write,read", API_PORT=port, INSTANCE_ID=name)
-
-
-def has_read_all(api: Api, journals: Journals) -> bool:
-    """Whether what this worker gathers rests on the ends of all journals."""
-    status, body = api("/v1/projections")
-    if status != 200:
-        return False
-    return all(
-        not each["missing"] and not each["stale"] and None not in offsets and has_all(offsets, journals.ends[kind])
-        for each in body["projections"]
-        for kind, offsets in each["positions"].items()
-    )
-
-
-def has_all(offsets: list[int], ends: list[int]) -> bool:
-    return all(offset >= end for offset, end in zip(offsets, ends, strict=True))
 
 
 def assert_index(api: Api, journals: Journals) -> None:
@@ -231,7 +128,7 @@ def test_after_kills_of_parents_and_children_every_answer_is_that_of_a_fold(crew
         worker.until_ready()
     apis = [Api(worker) for worker in workers.values()]
     walker = Walker(apis)
-    sender = Sender(crew)
+    sender = Sender(crew, STORIES, story)
     sender.start()
     walker.start()
 

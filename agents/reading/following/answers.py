@@ -280,15 +280,15 @@ class Answers(ABC):
         ask_rows = self._ask_rows
         if ask_rows is None:
             raise VersionMissingError(f"there is no projection {projection!r} here")
-        read_until = self._offset()
-        page = await self._ask(lambda view: ask_rows(view, self._place, projection, version, index, after, limit))
+        # From before the rows are looked at: what is read meanwhile may not be in them.
         status, title = self.status(), follower_name(projection, version)
+        page = await self._ask(lambda view: ask_rows(view, self._place, projection, version, index, after, limit))
         page = replace(page, rebuilds=with_reason(page.rebuilds, title, status.stale))
         reason = why_behind(status, title)
         if reason not in {None, STANDBY} or page.stale is not None:
             return replace(page, stale=reason or page.stale)
         # Behind the last record are markers alone.
-        position = page.position._replace(offset=max(page.position.offset, read_until))
+        position = page.position._replace(offset=max(page.position.offset, status.offset))
         return replace(page, position=position, stale=reason)
 
 

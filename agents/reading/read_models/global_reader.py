@@ -99,6 +99,7 @@ class GlobalReader:
         self._unreadable: dict[Where, str] = {}  # for the time being
         self._uncompared: set[Where] = set()  # of which the last record of the store is in a damaged batch
         self._ends: dict[Where, int] = {}
+        self._ends_at_opening: dict[Where, int] = {}
         self._caught_up: dict[Where, float] = {}
         self._begun = clock.monotonic()
         self._reason = "not opened yet"
@@ -208,6 +209,8 @@ class GlobalReader:
             self._unreadable, self._uncompared = {}, set()
         self._read_until = {where: max(bounds[where][0], each.position.offset) for where, each in fold.folds.items()}
         self._gaps, self._lost = {}, {}
+        self._ends = {where: end for where, (_, end) in bounds.items()}
+        self._ends_at_opening = dict(self._ends)
         self._fold, self._reason = fold, ""
 
     def _folding(self, store: ReadingStore) -> GlobalFold:
@@ -331,12 +334,14 @@ class GlobalReader:
                 known = self._reader(part, Place(*where), projection.name, version, {}, None, 0)
                 reason = known.stale and stale.get(where, {}).get(follower, known.stale)
                 offset = known.position.offset if reason else max(known.position.offset, read_until[where])
+                end = min(self._ends_at_opening.get(where, 0), ends.get(where, 0))  # a damaged end may be cut off
+                indexing = f"indexing: at offset {offset} of {end}" if offset < end else None
                 pages.append(
                     RowPage(
                         [],
                         is_end=True,
                         position=ShardPosition(*where, offset),
-                        stale=reason or gaps.get(where),
+                        stale=reason or gaps.get(where) or indexing,
                         rebuilds=with_reason(known.rebuilds, follower, stale.get(where, {})),
                     )
                 )

@@ -79,9 +79,9 @@ class RowAnswers:
         begun = None if after is None or all(key is None for key in after) else version
         asked = self._version_of(name) if begun is None else begun
         found = await self._page(projection, asked, index, after, limit)
-        rows = await self._with_columns(projection, [each.row for each in found.rows])
         if begun is not None and _is_gone(found):
             raise BadCursorError(f"version {begun} of {name!r} is not kept any more: ask from the beginning")
+        rows, found = await self._with_columns(projection, asked, [each.row for each in found.rows], found)
         is_end = found.is_end and not found.missing
         return Answer(rows, is_end, found.after, found.positions, found.missing, found.stale, version=asked)
 
@@ -93,10 +93,11 @@ class RowAnswers:
             NotReadyError: which version of its rows answers is not known yet.
         """
         question = QUESTIONS[name]
-        found = await self._all(question.projection, question.indexes(given), question.tree)
-        rows = [msgspec.convert(each.row, question.projection.row) for each in found.rows]
+        projection, version = question.projection, self._version_of(question.projection.name)
+        found = await self._all(projection, version, question.indexes(given), question.tree)
+        rows = [msgspec.convert(each.row, projection.row) for each in found.rows]
         answer = [msgspec.to_builtins(row) for row in question.answer(rows, given, self._now())]
-        with_columns = await self._with_columns(question.projection, answer)
+        with_columns, found = await self._with_columns(projection, version, answer, found)
         missing, is_truncated = found.missing, not found.is_end
         return Answer(with_columns, True, None, found.positions, missing, found.stale, is_truncated)  # noqa: FBT003
 
@@ -106,10 +107,10 @@ class RowAnswers:
         return await self._sources[projection.scope].rows(projection, version, index, after, limit)
 
     async def _all(
-        self, projection: Projection[Any], indexes: Iterable[Mapping[str, str]], tree: str | None
+        self, projection: Projection[Any], version: int, indexes: Iterable[Mapping[str, str]], tree: str | None
     ) -> GatheredRows:
         """Return all rows that any of the indexes finds, or below those, at any depth."""
-        source, version = self._sources[projection.scope], self._version_of(projection.name)
+        source = self._sources[projection.scope]
         if tree is not None:
             (index,) = indexes
             return await source.tree(projection, version, tree, index[tree])
@@ -127,26 +128,39 @@ class RowAnswers:
             pages.append(await self._page(projection, version, index, pages[-1].after, PAGE))
         return joined(pages, is_end=pages[-1].until is None)
 
-    async def _with_columns(self, projection: Projection[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def _with_columns(
+        self, projection: Projection[Any], version: int, rows: list[dict[str, Any]], found: GatheredRows
+    ) -> tuple[list[dict[str, Any]], GatheredRows]:
+        """Return rows with the columns that are found when they are asked for, and what these rest on as well.
+
+        found: what the rows rest on.
+        """
         if projection.name == PEOPLE_DIRECTORY.name:
-            return await self._with_others(rows)
+            return await self._with_others(version, rows, found)
         if projection.name == WORKFLOW_BOARD.name:
-            return with_overdue(rows, self._now())
-        return rows
+            return with_overdue(rows, self._now()), found
+        return rows, found
 
-    async def _with_others(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return people with the ids of others who have one of their addresses."""
+    async def _with_others(
+        self, version: int, rows: list[dict[str, Any]], found: GatheredRows
+    ) -> tuple[list[dict[str, Any]], GatheredRows]:
+        """Return people with the ids of others who have one of their addresses.
+
+        These are in any partition: one that does not say who has an address there is missing, though its rows are not.
+        """
         emails = sorted({email for row in rows for email in row["emails"]})
-        limit, version = asyncio.Semaphore(ASKED_AT_ONCE), self._version_of(PEOPLE_DIRECTORY.name)
-        owners = dict(
-            zip(emails, await asyncio.gather(*(self._owners(email, version, limit) for email in emails)), strict=True)
-        )
-        return with_sharers(rows, owners)
+        limit = asyncio.Semaphore(ASKED_AT_ONCE)
+        sharers = await asyncio.gather(*(self._sharers(email, version, limit) for email in emails))
+        owners = {
+            email: [each.row["aggregate_id"] for each in page.rows] for email, page in zip(emails, sharers, strict=True)
+        }
+        rests = joined([found, *sharers], is_end=found.is_end)
+        found = found._replace(positions=rests.positions, missing=rests.missing, stale=rests.stale)
+        return with_sharers(rows, owners), found
 
-    async def _owners(self, email: str, version: int, limit: asyncio.Semaphore) -> list[str]:
+    async def _sharers(self, email: str, version: int, limit: asyncio.Semaphore) -> GatheredRows:
         async with limit:
-            found = await self._every_page(PEOPLE_DIRECTORY, version, {"email": email})
-        return [each.row["aggregate_id"] for each in found.rows]
+            return await self._every_page(PEOPLE_DIRECTORY, version, {"email": email})
 
     def _now(self) -> str:
         return recorded_at(self._clock.now())

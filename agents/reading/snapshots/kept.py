@@ -2,28 +2,47 @@ r"""Snapshots that the reading store keeps of states when it is asked to; a stor
 
 Rows: `n <id> <version>`: state version (8), head (36), created_at (27), the impersonal part; `w <id> <version>`: the
 personal part. One counts where its head is the CID of the event of that version.
+
+Of each aggregate the newest stay. Older ones are thinned out rather than removed, so that a former state is never
+folded from the first event: one stays where the events since the one before it have `SPACING` times its bytes. So those
+that stay have at most one part in `SPACING` of the events' bytes, however long the chain is.
 """
 
 from __future__ import annotations
 
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import DecodeError
 
 from annals.agents.reading.found import KeptSnapshot, SnapshotNumbers
-from annals.agents.reading.keeping.layout import CID, NUMBER, TIME, after, decode_event, event_key, number, prefixed
+from annals.agents.reading.keeping.layout import (
+    CID,
+    LENGTH,
+    NUMBER,
+    TIME,
+    after,
+    decode_event,
+    event_key,
+    number,
+    prefixed,
+    read_aggregate,
+)
 from annals.agents.reading.keeping.states import StateRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from annals.agents.reading.found import FoundState
     from annals.agents.reading.keeping.personal import StateParts
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.snapshots.recent_states import RecentStates
 
+    _Size = tuple[bytes, str, int]  # key, when it was made, bytes of the impersonal part
+
 SNAPSHOTS: Final = b"n"
 PERSONAL: Final = b"w"
+SPACING: Final = 4
 _HEAD: Final = slice(NUMBER, NUMBER + CID)
 _CREATED: Final = slice(NUMBER + CID, NUMBER + CID + TIME)
 _STATE: Final = NUMBER + CID + TIME
@@ -79,13 +98,41 @@ class KeptSnapshots:
         return {} if view.get(SNAPSHOTS + place) is None else {SNAPSHOTS + place: None, PERSONAL + place: None}
 
     def superseded(self, view: ReadView, aggregate: bytes, keep: int, oldest: str | None) -> dict[bytes, bytes | None]:
-        """Return the rows that remove an aggregate's snapshots but the newest so many (0: all), and the older ones."""
+        """Return the rows that remove what an aggregate's newest snapshot supersedes.
+
+        keep: how many of the newest stay (0: all); oldest: older ones go. Of those behind the newest only the next one
+        is looked at, since the others were before.
+        """
         prefix = prefixed(SNAPSHOTS, aggregate)
-        return _outdated(view.range(prefix, after(prefix), reverse=True), keep, oldest)
+        newest_first = view.range(prefix, after(prefix), reverse=True)
+        sizes = [_size(row) for row in islice(newest_first, keep + 2 if keep else None)]
+        return self._outdated(view, aggregate, sizes[::-1], keep, oldest)
 
     def outdated(self, view: ReadView, keep: int, oldest: str | None) -> dict[bytes, bytes | None]:
-        """Return the rows that remove the same of all aggregates."""
-        return _outdated(view.range(SNAPSHOTS, after(SNAPSHOTS), reverse=True), keep, oldest)
+        """Return the rows that remove the same of all aggregates, whichever of their snapshots it is."""
+        removed: dict[bytes, bytes | None] = {}
+        sizes = map(_size, view.range(SNAPSHOTS, after(SNAPSHOTS)))
+        for place, snapshots in groupby(sizes, key=lambda size: size[0][:-NUMBER]):
+            removed |= self._outdated(view, place[len(SNAPSHOTS) + LENGTH :], [*snapshots], keep, oldest)
+        return removed
+
+    def _outdated(
+        self, view: ReadView, aggregate: bytes, snapshots: Sequence[_Size], keep: int, oldest: str | None
+    ) -> dict[bytes, bytes | None]:
+        """snapshots: of the aggregate, the oldest first."""
+        removed: dict[bytes, bytes | None] = {}
+        end, former, before = read_aggregate(view, aggregate), len(snapshots) - keep if keep else 0, 0
+        for at, (key, created_at, size) in enumerate(snapshots):
+            version, personal_key = int.from_bytes(key[-NUMBER:], "big"), PERSONAL + key[len(SNAPSHOTS) :]
+            is_too_close = False
+            if at < former:
+                size += len(view.get(personal_key) or b"")  # noqa: PLW2901
+                is_too_close = (version - before) * end.block_bytes < SPACING * size * end.version
+            if is_too_close or (oldest is not None and created_at < oldest):
+                removed |= {key: None, personal_key: None}
+            else:
+                before = version
+        return removed
 
     def numbers(self, view: ReadView) -> SnapshotNumbers:
         """Return what is kept, and how often it helped."""
@@ -121,12 +168,7 @@ class KeptSnapshots:
         return KeptSnapshot(version, value[_HEAD], len(value) - _STATE + len(personal), value[_CREATED].decode())
 
 
-def _outdated(newest_first: Iterable[tuple[bytes, bytes]], keep: int, oldest: str | None) -> dict[bytes, bytes | None]:
-    removed: dict[bytes, bytes | None] = {}
-    known, place = 0, b""
-    for key, value in newest_first:
-        known = known + 1 if key[:-NUMBER] == place else 1
-        place = key[:-NUMBER]
-        if (keep and known > keep) or (oldest is not None and value[_CREATED].decode() < oldest):
-            removed |= {key: None, PERSONAL + key[len(SNAPSHOTS) :]: None}
-    return removed
+def _size(row: tuple[bytes, bytes]) -> _Size:
+    """Return what tells whether a snapshot stays, without the snapshot, which may be large."""
+    key, value = row
+    return key, value[_CREATED].decode(), len(value) - _STATE

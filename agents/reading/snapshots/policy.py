@@ -19,7 +19,8 @@ class SnapshotPolicy(Struct, frozen=True, kw_only=True):
 
     A snapshot is kept when an aggregate's version passes a multiple of `events`, the bytes of its blocks one of
     `bytes`, or its last event's time one of `seconds`. Larger than `largest` bytes it is left out. `keep`: of each
-    aggregate the newest so many; `keep_seconds`: none that is older.
+    aggregate the newest so many, and of older ones what `KeptSnapshots` does not thin out; `keep_seconds`: none that is
+    older.
     """
 
     events: int = 0

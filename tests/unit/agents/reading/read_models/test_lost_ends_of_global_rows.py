@@ -1,5 +1,7 @@
 """A journal of global projections that lost its end is named: while its rows are answered, and when read anew."""
 
+import asyncio
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -42,6 +44,38 @@ async def test_rows_of_a_journal_that_loses_its_end_are_stale_and_read_anew_when
         await until(lambda: reader._fold is not None and not reader._lost)
         assert not (await rows_of(reader)).stale
         assert stores.renewed == 0
+
+
+class Slow(Journals):
+    """Journals of which one is not read on before it may be."""
+
+    def __init__(self):
+        super().__init__()
+        self.slow, self.may_go_on = None, asyncio.Event()
+
+    async def records(self, where, start, end):
+        if where == self.slow:
+            await self.may_go_on.wait()
+        async for records in super().records(where, start, end):
+            yield records
+
+
+async def test_rows_are_stale_until_all_is_read_that_the_journals_had_when_the_store_was_opened():
+    """Goes red when a process that begins without a store answers as if there were nothing in what it has not read."""
+    journals = journals_with("site-1", "site-2", of=Slow)
+    journals.slow = where_of(journals)
+    hidden = {record.key.decode() for record in journals.records_of[journals.slow]}
+    reader = global_reader(journals, GlobalStores())
+    async with run_meanwhile(reader):
+        await until(lambda: reader._fold is not None)
+        answered = await rows_of(reader)
+        assert hidden.isdisjoint(row.row["aggregate_id"] for row in answered.rows)
+        reasons = {(each.kind, each.partition): each.reason for each in answered.stale}
+        assert reasons[journals.slow] == f"indexing: at offset 0 of {len(hidden)}"
+        journals.may_go_on.set()
+        await until(lambda: reader._read_until[journals.slow])
+        answered = await rows_of(reader)
+        assert ({row.row["aggregate_id"] for row in answered.rows}, answered.stale) == ({"site-1", "site-2"}, [])
 
 
 class Damaged(Journals):

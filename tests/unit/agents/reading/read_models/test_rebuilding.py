@@ -19,7 +19,7 @@ from annals.agents.reading.read_models.refold import MOST_DIFFERENCES, PAGE, Ref
 from annals.agents.reading.read_models.row_answers import RowAnswers
 from annals.agents.reading.read_models.service import ProjectionService, RebuildFailedError
 from annals.schemas.job_record import JobRecord
-from annals.schemas.kinds import location
+from annals.schemas.kinds import location, person
 from annals.schemas.projection_record import ProjectionRecord
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from following import Clock, run_meanwhile, until
@@ -28,7 +28,6 @@ from projecting import (
     OLD,
     ONE,
     PARTITIONS,
-    TWO,
     GlobalStores,
     Group,
     Here,
@@ -46,7 +45,10 @@ from projecting import (
 
 async def test_an_answer_of_several_pages_is_of_one_version_though_all_turn_to_another_meanwhile(monkeypatch):
     monkeypatch.setattr("annals.agents.reading.read_models.row_answers.PAGE", 1)
-    shards, asked = MemoryShards(people("a", "b", "f"), BOTH), []
+    journals, asked = Journals(), []
+    for name in ("a", "b", "f"):
+        journals.append("person", name, person.PersonRegistered(name=f"Ada {name}", email="ada@example.org"))
+    shards = MemoryShards(journals, BOTH)
 
     def version_of(name):
         asked.append(name)
@@ -59,11 +61,13 @@ async def test_an_answer_of_several_pages_is_of_one_version_though_all_turn_to_a
 
     pages = []
     answers = RowAnswers(BOTH, {"local": Turning(shards)}, version_of, Clock())
-    found = await answers._all(TWO, [{}, {}], None)
-    assert [each.row["name"] for each in found.rows] == ["Ada a", "Ada b", "Ada f"]
-    assert set(pages) == {1}
+    found = await answers.ask("people", {"email": "ada@example.org"})
+    assert [row["name"] for row in found.rows] == ["Ada a", "Ada b", "Ada f"]
+    assert [row["shared_with"] for row in found.rows] == [["b", "f"], ["a", "f"], ["a", "b"]]
+    assert set(pages) == {1}  # those of who shares an address, too
+    pages.clear()
     page = await answers.rows("people_directory", {}, None, 1)
-    assert (page.version, [row["name"] for row in page.rows]) == (2, ["ADA A"])
+    assert (page.version, [row["name"] for row in page.rows], set(pages)) == (2, ["ADA A"], {2})
     page = await answers.rows("people_directory", {}, page.after, 1, 1)
     assert (page.version, [row["name"] for row in page.rows]) == (1, ["Ada b"])
 

@@ -8,13 +8,23 @@ import pytest
 from annals.agents.ports import StoreDamagedError
 from annals.agents.projections import REGISTRY
 from annals.agents.reading.gathering.cursors import BadCursorError
-from annals.agents.reading.ports import VersionMissingError
+from annals.agents.reading.ports import NotReadyError, VersionMissingError
 from annals.agents.reading.queries import rows as row_queries
 from annals.agents.reading.queries.rows import wanted_of
 from annals.schemas.kinds import location, organization, person, policy, workflow
 from annals.schemas.values.refs import OwnerRef, Ref
+from annals.topics.keys import partition_of
 from following import until
-from projecting import GlobalStores, Journals, MemoryShards, global_reader, people, read_to_the_ends, row_answers
+from projecting import (
+    PARTITIONS,
+    GlobalStores,
+    Journals,
+    MemoryShards,
+    global_reader,
+    people,
+    read_to_the_ends,
+    row_answers,
+)
 
 
 @asynccontextmanager
@@ -119,6 +129,29 @@ async def test_a_partition_that_does_not_answer_is_named():
             await shards.here["organization", 1].rows("organizations", 9, {}, after=None, limit=1)
         with pytest.raises(LookupError):
             await answers.rows("nothing", {}, None, 1)
+
+
+async def test_a_partition_that_does_not_say_who_shares_an_address_is_named_though_its_rows_are_there():
+    """Goes red when an answer does not rest on who was asked for others: they would be fewer, and nothing told."""
+    journals = Journals()
+    for name in ("p-1", "p-2", "p-3"):
+        journals.append("person", name, person.PersonRegistered(name=f"Ada {name}", email="ada@example.org"))
+    async with answering(journals) as (answers, shards):
+        where = ("person", partition_of(b"p-1", PARTITIONS))
+        shard = shards.here[where]
+        ask = shard.rows
+
+        async def rows(name, version, index, **page):
+            if "email" in index:
+                raise NotReadyError("it is gone by now")
+            return await ask(name, version, index, **page)
+
+        shard.rows = rows
+        found = await answers.rows("people_directory", {"name": "ada"}, None, 10)
+        assert sorted(ids(found)) == ["p-1", "p-2", "p-3"]
+        assert [(each.kind, each.partition, each.reason) for each in found.missing] == [(*where, "it is gone by now")]
+        assert found.positions["person"][where[1]] is None
+        assert not found.is_end
 
 
 async def test_rows_of_a_partition_that_was_missing_come_on_later_pages():

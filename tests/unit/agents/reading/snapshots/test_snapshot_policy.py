@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from annals.agents.reading.keeping.layout import ABSENT, AggregateRow
+from annals.agents.reading.snapshots.kept import SPACING
 from annals.agents.reading.snapshots.policy import SnapshotPolicy
 from annals.agents.reading.snapshots.recent_states import RecentStates
 from annals.workers.settings import SettingsError, load_settings
 from annals.workers.settings.snapshots import snapshot_policies
 from api_serving import reading
-from chained import chain
+from chained import chain, sealed
 from following import soon
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chained import Sealed
+    from following import Journal
 
 AT = "2026-11-21T09:30:00.000000Z"
 LATER = "2026-11-21T09:31:00.000000Z"
@@ -42,21 +50,78 @@ def test_a_snapshot_is_due(policy: SnapshotPolicy, before: AggregateRow, after: 
     assert policy.is_due(before, after) is is_due
 
 
-async def test_snapshots_are_kept_by_events_used_superseded_and_counted() -> None:
+async def kept_of(shard: Any, journal: Journal, events: Sequence[Sealed]) -> list[int]:
+    """Have a shard read events one by one; the versions of which it has snapshots then."""
+    for event in events:
+        journal.append([event])
+        assert await shard.until_version("p-1", event.version, soon())
+    return [kept.version for kept in await shard.snapshots("p-1")]
+
+
+def known_by(emails: int) -> list[Sealed]:
+    """The events of a person whose state grows: so many addresses."""
+    events = [sealed("p-1", 1, None, type_name="PersonRegistered", data={"name": "Ada"})]
+    for number in range(emails):
+        said = {"email": f"ada.{number:03}@example.org"}
+        events.append(sealed("p-1", len(events) + 1, events[-1].cid, type_name="EmailAdded", data=said))
+    return events
+
+
+async def test_snapshots_are_kept_by_events_used_and_counted() -> None:
     events = chain("p-1", 7)
-    async with reading(SnapshotPolicy(events=2, keep=2), person=events[:3]) as (shards, journals):
-        shard, journal = shards.of("person", "p-1"), journals["person"]
-        for event in events[3:]:
-            journal.append([event])
-            assert await shard.until_version("p-1", event.version, soon())
-        assert [kept.version for kept in await shard.snapshots("p-1")] == [4, 6]
+    async with reading(SnapshotPolicy(events=2, keep=2), person=events[:1]) as (shards, journals):
+        shard = shards.of("person", "p-1")
+        assert await kept_of(shard, journals["person"], events[1:]) == [2, 4, 6]
         found = await shard.state("p-1", version=5)
         assert (found.version, found.state["name"]) == (5, "Ada 5")
         assert (await shard.state("p-1", version=5)).state["name"] == "Ada 5"  # of memory
         assert (await shard.state("p-1", version=2)).state["name"] == "Ada 2"
         counted = (await shard.numbers()).snapshots
-        assert (counted.count, counted.hits, counted.misses) == (2, 1, 1)
+        assert (counted.count, counted.hits, counted.misses) == (3, 2, 0)
         assert counted.size_bytes == sum(kept.size_bytes for kept in await shard.snapshots("p-1"))
+
+
+async def test_however_long_a_chain_is_a_former_state_is_folded_from_the_last_events_before_it_alone() -> None:
+    """Goes red when the newest snapshots alone stay: version 11 was folded from the first event on."""
+    async with reading(SnapshotPolicy(events=10, keep=2), person=chain("p-1", 1)) as (shards, journals):
+        shard, events = shards.of("person", "p-1"), chain("p-1", 200)
+        assert await kept_of(shard, journals["person"], events[1:]) == [*range(10, 201, 10)]
+        assert await shard.clean_snapshots() == 0  # type: ignore[attr-defined]
+
+
+async def assert_thinned_out(shard: Any, events: Sequence[Sealed], keep: int) -> None:
+    """Of a shard's snapshots the newest are there, and of older ones neither too many nor too few."""
+    *former, _, _, _ = kept = await shard.snapshots("p-1")
+    versions, event_bytes = [each.version for each in kept], sum(len(event.value or b"") for event in events)
+    assert versions[-keep:] == [119, 120, 121]
+    assert 3 < len(former) < 40
+    assert SPACING * sum(each.size_bytes for each in former) <= event_bytes
+    for before, snapshot in zip([0, *versions], former, strict=False):  # no more than is needed lies between two
+        assert (snapshot.version - before - 2) * event_bytes < SPACING * snapshot.size_bytes * len(events)
+    assert await shard.clean_snapshots() == 0
+    for version in (1, 30, 70, 118):
+        assert len((await shard.state("p-1", version=version)).state["emails"]) == version - 1
+
+
+async def test_former_snapshots_are_thinned_out_where_they_are_large_beside_their_events() -> None:
+    """Goes red when all stay, or when the one that follows a new snapshot is not looked at."""
+    events = known_by(120)
+    async with reading(SnapshotPolicy(events=1, keep=3), person=events[:1]) as (shards, journals):
+        shard = shards.of("person", "p-1")
+        await kept_of(shard, journals["person"], events[1:])
+        await assert_thinned_out(shard, events, 3)
+
+
+async def test_those_made_by_hand_are_thinned_out_when_all_are_looked_through() -> None:
+    events = known_by(120)
+    async with reading(SnapshotPolicy(keep=3), person=events[:1]) as (shards, journals):
+        shard = shards.of("person", "p-1")
+        for event in [None, *events[1:]]:
+            await kept_of(shard, journals["person"], [event] if event else [])
+            await shard.keep_snapshot("p-1")
+        assert len(await shard.snapshots("p-1")) == len(events)
+        assert await shard.clean_snapshots() > len(events) / 2  # type: ignore[attr-defined]
+        await assert_thinned_out(shard, events, 3)
 
 
 async def test_what_is_too_large_is_left_out_and_counted() -> None:
@@ -66,7 +131,7 @@ async def test_what_is_too_large_is_left_out_and_counted() -> None:
         assert shard._telemetry.left_out >= 1  # type: ignore[attr-defined]
 
 
-async def test_former_snapshots_are_removed_by_number_and_age_and_those_kept_by_hand_too() -> None:
+async def test_former_snapshots_are_removed_by_age_and_those_kept_by_hand_too() -> None:
     events = chain("p-1", 4)
     async with reading(SnapshotPolicy(keep=2, keep_seconds=3_600), person=events[:1]) as (shards, journals):
         shard = shards.of("person", "p-1")
@@ -75,11 +140,9 @@ async def test_former_snapshots_are_removed_by_number_and_age_and_those_kept_by_
             journals["person"].append([event])
             assert await shard.until_version("p-1", event.version, soon())
         assert [kept.version for kept in await shard.snapshots("p-1")] == [1, 2, 3]
-        assert await shard.clean_snapshots() == 1  # type: ignore[attr-defined]
-        assert [kept.version for kept in await shard.snapshots("p-1")] == [2, 3]
         now = datetime.now(UTC) + timedelta(hours=2)
         shard._clock.now = lambda: now  # type: ignore[attr-defined,method-assign]
-        assert await shard.clean_snapshots() == 2  # type: ignore[attr-defined]
+        assert await shard.clean_snapshots() == 3  # type: ignore[attr-defined]
         assert await shard.snapshots("p-1") == []
         store = shard._open_store.store  # type: ignore[attr-defined]
         assert list(store.range(b"n", b"o")) == list(store.range(b"w", b"x")) == []
