@@ -1,7 +1,7 @@
 """What answers over all partitions have in common: what they rest on, what is missing, and what they wait for.
 
-Routes of rows and questions use it as those of events do: `expect: list[Expectation] = []` among the parameters,
-`until_expected` before the shards are asked, and `gathered_json` around what they answered.
+Routes of rows and questions use it as those of events do: `expect: Expect = []` and `wait` among the parameters, and
+`until_expected` before the shards are asked. Around what is JSON already `gathered_json` is put.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from annals.agents.reading.gathering.cursors import BadCursorError, CursorTooLon
 from annals.agents.reading.gathering.expecting import NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
 from annals.schemas.dag_json import encode
+from annals.workers.api.http.parameters import Wait
 from annals.workers.api.http.problems import InvalidMember, Problem, all_invalid, invalid, timed_out
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 
 BAD_CURSOR: Final = "bad_cursor"
 GATHER_S: Final = 5.0  # after which a partition that has not answered is missing
-EXPECT_WAIT_S: Final = 10.0
+EXPECT_WAIT_S: Final = 10.0  # where the caller says nothing
 MOST_EXPECTED: Final = 20
 
-Expectation = Annotated[
-    str, Meta(description="`<kind>/<id>@<version>`: an event that must be folded before it is answered (`wait`).")
+Expect = Annotated[
+    list[str], Meta(description="`<kind>/<id>@<version>`: not before this event is folded. Repeatable (20 times).")
 ]
+
+WaitExpected = Annotated[Wait, Meta(description="Seconds to wait for what is expected (10).")]
 
 
 class Gathering(Struct, frozen=True):

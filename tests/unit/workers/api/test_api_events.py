@@ -278,6 +278,25 @@ async def test_a_correlation_is_a_tree_over_partitions():
         assert (await apis[0]("GET", "/v1/correlations/none"))[2]["roots"] == []
 
 
+async def test_a_correlation_waits_for_what_its_asker_wrote():
+    events = story(4)
+    expect = quote(f"person/{id_in(1, 2)}@2", safe="")
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", events[:3])
+        await read_all(deployment)
+        status, _, problem = await apis[0]("GET", f"/v1/correlations/r?expect={expect}&wait=0")
+        assert (status, problem["code"]) == (504, "timeout")
+        asked = [asyncio.create_task(api("GET", f"/v1/correlations/r?expect={expect}&wait=30")) for api in apis]
+        await asyncio.sleep(0)
+        deployment.append("person", events[3:])
+        for task in asked:
+            status, _, body = await task
+            node = body["roots"][0]
+            while node["children"]:
+                (node,) = node["children"]
+            assert (status, node["command_id"]) == (200, "command-3")
+
+
 async def test_a_correlation_of_very_many_events_is_truncated_and_one_of_a_long_chain_answered(monkeypatch):
     monkeypatch.setattr("annals.workers.api.routes.correlations.PART", 200)
     monkeypatch.setattr("annals.workers.api.routes.correlations.MOST_EVENTS", 1_500)

@@ -109,6 +109,9 @@ async def test_states_snapshots_events_and_statistics_are_told_by_the_command_li
             lines = [json.loads(line) for line in (await said(0, "events", *who, "--api", url)).splitlines()]
             history = (await api("GET", "/v1/aggregates/person/p%2F1%20%C3%BC/events"))[2]["events"]
             assert lines == history
+            part = await said(0, "events", *who, "--api", url, "--from", "2", "--to", "4", "--reverse", "--limit", "2")
+            assert [json.loads(line)["version"] for line in part.splitlines()] == [4, 3]
+            assert "version 5" in await said(0, "state", *who, "--expect-at-least", "5")
             assert "there is no event" in await said(1, "events", "person", "p-2", "--api-url", url)
 
             stats = json.loads(await said(0, "stats", "--json"))
