@@ -137,7 +137,8 @@ class EventRoutes:
             cursor = self._cursor(text, kinds, descending=asked.order == "desc")
             if asked.follow:
                 return await self._stream(call, kinds, cursor, is_new=text is None)
-            wait_s = CURSOR_WAIT_S if asked.wait is None else asked.wait
+            is_waited_for = text is not None or expected or cursor.descending
+            wait_s = (CURSOR_WAIT_S if asked.wait is None else asked.wait) if is_waited_for else 0.0
             deadline = _now() + wait_s + GATHER_S
             shards = self._shards.of_kinds(kinds)
             page = await read_events(shards, wanted(asked), cursor, asked.limit, wait_s, deadline, expected)

@@ -136,6 +136,24 @@ async def test_what_is_wrong_is_said(query, status, code):
         assert (answered, body["code"]) == (status, code)
 
 
+async def test_a_page_with_nothing_before_it_waits_for_nothing(monkeypatch):
+    """Goes red when a partition that hangs costs the first page the time that is for readers behind a cursor, too."""
+    waited = []
+
+    async def read(shards, wanted, cursor, limit, wait_s, *rest):
+        waited.append(wait_s)
+        return await read_events(shards, wanted, cursor, limit, wait_s, *rest)
+
+    monkeypatch.setattr(events_routes, "read_events", read)
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", story())
+        await read_all(deployment)
+        _, _, body = await apis[0]("GET", "/v1/events?limit=1&wait=3")
+        await apis[0]("GET", body["next"])
+        await apis[0]("GET", "/v1/events?order=desc&wait=3")
+    assert waited == [0.0, 2.0, 3.0]
+
+
 @pytest.mark.parametrize(
     ("path", "where", "said"),
     [
