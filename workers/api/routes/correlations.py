@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -12,13 +13,21 @@ from annals.agents.reading.gathering.correlations import MOST_EVENTS, causation_
 from annals.agents.reading.gathering.cursors import begin
 from annals.agents.reading.gathering.events import read_events
 from annals.schemas.dag_json import encode
-from annals.workers.api.gathered import GATHER_S, Expect, Gathering, WaitExpected, gathered_json, until_expected
+from annals.workers.api.gathered import (
+    GATHER_S,
+    Expect,
+    Gathering,
+    WaitExpected,
+    gathered_json,
+    until_expected,
+    until_rests_on,
+)
 from annals.workers.api.http.parameters import Id
 from annals.workers.api.http.routing import Answer, Route, Scope
 from annals.workers.api.http.shapes import Event, found_event_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from annals.agents.reading.found import FoundEvent
     from annals.agents.reading.gathering.all_shards import AllShards
@@ -56,6 +65,17 @@ class Correlation(Gathering, frozen=True):
     truncated: bool
 
 
+class _Found(NamedTuple):
+    """The first events of a correlation, and the last page of them."""
+
+    events: list[FoundEvent]
+    last: EventsFound
+
+    @property
+    def positions(self) -> Mapping[str, Sequence[int | None]]:
+        return self.last.positions
+
+
 class CorrelationRoutes:
     """The route of a correlation."""
 
@@ -73,7 +93,8 @@ class CorrelationRoutes:
         asked: CorrelationParameters = call.parameters
         correlation_id = asked.id
         expected = await until_expected(self._shards, asked.expect, asked.wait, call)
-        events, page = await self._events(correlation_id, expected)
+        found = await until_rests_on(expected, asked.wait, call, partial(self._events, correlation_id, expected))
+        events, page = found.events, found.last
         roots = await asyncio.to_thread(lambda: [tree_json(root) for root in causation_trees(events[:MOST_EVENTS])])
         return Answer(
             gathered_json(
@@ -82,9 +103,7 @@ class CorrelationRoutes:
             )
         )  # fmt: skip
 
-    async def _events(
-        self, correlation_id: str, expected: Sequence[ExpectedAt]
-    ) -> tuple[list[FoundEvent], EventsFound]:
+    async def _events(self, correlation_id: str, expected: Sequence[ExpectedAt]) -> _Found:
         """Return the first events, one more than are answered if there are more, and the last page of them."""
         wanted = EventFilter(correlation_id=correlation_id)
         shards = self._shards.all()
@@ -95,7 +114,7 @@ class CorrelationRoutes:
             page = await read_events(shards, wanted, cursor, PART, MOVED_WAIT_S, deadline, expected)
             events += page.events
             if page.is_end or page.missing or not page.events or len(events) > MOST_EVENTS:
-                return events, page
+                return _Found(events, page)
             cursor = page.cursor
 
 

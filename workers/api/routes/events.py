@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
@@ -23,6 +24,7 @@ from annals.workers.api.gathered import (
     bad_cursors_refused,
     gathered_json,
     until_expected,
+    until_rests_on,
 )
 from annals.workers.api.http.answers import events_json
 from annals.workers.api.http.parameters import CursorText, Id, Kind, Limit, Order, Since, TypeName, Until, Wait
@@ -141,7 +143,8 @@ class EventRoutes:
             wait_s = (CURSOR_WAIT_S if asked.wait is None else asked.wait) if is_waited_for else 0.0
             deadline = _now() + wait_s + GATHER_S
             shards = self._shards.of_kinds(kinds)
-            page = await read_events(shards, wanted(asked), cursor, asked.limit, wait_s, deadline, expected)
+            reading = partial(read_events, shards, wanted(asked), cursor, asked.limit, wait_s, deadline, expected)
+            page = await until_rests_on(expected, asked.wait, call, reading)
             behind = encode(page.cursor)
         following = None if page.is_end else _path(asked, behind)
         body = gathered_json(

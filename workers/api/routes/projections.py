@@ -18,7 +18,15 @@ from annals.agents.reading.projecting.versions import TurnRefusedError
 from annals.agents.reading.queries.rows import wanted_of
 from annals.agents.reading.read_models.service import REBUILD, VERIFY, ProjectionStatus
 from annals.schemas.suggestion import with_known
-from annals.workers.api.gathered import EXPECT_WAIT_S, Expect, WaitExpected, bad_cursors_refused, until_expected
+from annals.workers.api.gathered import (
+    EXPECT_WAIT_S,
+    LOOK_S,
+    Expect,
+    WaitExpected,
+    bad_cursors_refused,
+    until_expected,
+    until_rests_on,
+)
 from annals.workers.api.http.answers import json_answer
 from annals.workers.api.http.parameters import CursorText, Limit, shown
 from annals.workers.api.http.problems import (
@@ -45,7 +53,6 @@ if TYPE_CHECKING:
     from annals.workers.api.http.routing import Answer, Call
 
 PAGE: Final = 100
-LOOK_S: Final = 0.02
 VERSION_IN_USE: Final = "version_in_use"
 NAME: Final = "{projection}"
 PATH: Final = f"/v1/projections/{NAME}"
@@ -138,22 +145,10 @@ class Expecting:
         """
         asked = call.parameters
         offsets = await until_expected(self._shards, asked.expect, asked.wait, call)
-        if not offsets:
-            return await ask()
-        now = asyncio.get_running_loop().time
-        deadline = call.started + (EXPECT_WAIT_S if asked.wait is None else asked.wait)
         if stream is not None:
+            deadline = call.started + (EXPECT_WAIT_S if asked.wait is None else asked.wait)
             offsets = await self._in_stream(stream, offsets, deadline)
-        while True:
-            answer = await ask()
-            behind = [each for each in offsets if not _has(answer, each.kind, each.partition, each.offset)]
-            if not behind:
-                return answer
-            if now() >= deadline:
-                kind, partition, offset = behind[0]
-                position = {"kind": kind, "partition": partition, "offset": answer.positions[kind][partition]}
-                raise timed_out(f"offset {offset} of {kind}-{partition} is not in the rows yet", position=position)
-            await asyncio.sleep(LOOK_S)
+        return await until_rests_on(offsets, asked.wait, call, ask)
 
     async def _in_stream(self, stream: Rekeyed, expected: Sequence[ExpectedAt], deadline: float) -> list[ExpectedAt]:
         """Wait until expected events are copied, and return up to where the stream is to be folded then.
@@ -367,11 +362,3 @@ def _require_terms(projection: Projection[Any], column: str, text: str) -> None:
         raise invalid(column, str(error)) from None
     if not terms:
         raise invalid(column, "has nothing to look for")
-
-
-def _has(answer: RowsAnswer, kind: str, partition: int, offset: int) -> bool:
-    """Whether rows rest on an event; rows that have nothing of its kind have nothing to wait for."""
-    if kind not in answer.positions:
-        return True
-    found = answer.positions[kind][partition]
-    return found is not None and found > offset

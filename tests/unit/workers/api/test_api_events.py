@@ -14,6 +14,7 @@ from yarl import URL
 from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.events import read_events
 from annals.schemas.cid import cid_text
+from annals.workers.api.routes import correlations as correlations_routes
 from annals.workers.api.routes import events as events_routes
 from annals.workers.settings import Settings
 from chained import chain
@@ -353,6 +354,34 @@ async def test_what_was_written_is_read_at_any_worker():
             assert (status, cids(body)[-1]) == (200, cid_text(second.cid))
         status, _, body = await apis[0]("GET", f"/v1/events?expect={expect.replace('%402', '%409')}&wait=0.1")
         assert (status, body["code"], body["position"]["offset"]) == (504, "timeout", 2)
+
+
+@pytest.mark.parametrize("path", ["/v1/events?", "/v1/correlations/r?"])
+async def test_what_was_written_is_not_missing_in_the_answer(monkeypatch, path):
+    """Goes red when a worker that hangs after its event was waited for makes an answer of 200 without it."""
+    left = 0
+
+    async def read(*asked):
+        nonlocal left
+        left -= 1
+        found = await read_events(*asked)
+        return (
+            found
+            if left < 0
+            else found._replace(events=[], positions={"person": [None, *found.positions["person"][1:]]})
+        )
+
+    for routes in (events_routes, correlations_routes):
+        monkeypatch.setattr(routes, "read_events", read)
+    async with deployed({"person": 1}, [("person", 0)]) as (deployment, (api,)):
+        deployment.append("person", [event("person", "p-1")])
+        await read_all(deployment)
+        left = 2
+        status, _, body = await api("GET", f"{path}expect=person/p-1@1&wait=30")
+        assert (status, body["positions"], left) == (200, {"person": [1]}, -1)
+        left = 1
+        status, _, body = await api("GET", f"{path}expect=person/p-1@1&wait=0")
+        assert (status, body["position"]) == (504, {"kind": "person", "partition": 0, "offset": None})
 
 
 class Stream:
