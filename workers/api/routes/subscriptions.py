@@ -155,6 +155,7 @@ class SubscriptionRoutes:
                 Subscription,
                 self.get,
                 answers_with=(LOCK,),
+                is_conditional=True,
             ),
             Route(
                 "PUT",
