@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from annals.schemas.data.validation import Validator
 from annals.schemas.progress import LIVE
 from annals.schemas.subscription_filters import filter_problems
+from annals.schemas.values.fields import END
 from annals.schemas.values.moments import moment_of
 from annals.schemas.values.numbers import MOST, From1
 from annals.schemas.webhook_url import url_problem
@@ -65,7 +66,7 @@ class Webhook(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
     url: Annotated[str, Meta(min_length=1, max_length=2_048)]
     secrets: Annotated[
-        list[Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}\Z", description="1 to 63 of a-z, 0-9 and '-'")]],
+        list[Annotated[str, Meta(pattern=rf"^[a-z0-9-]{{1,63}}{END}", description="1 to 63 of a-z, 0-9 and '-'")]],
         Meta(min_length=1, max_length=2),
     ]
     content_mode: Literal["binary", "batched"] = "binary"
@@ -79,7 +80,7 @@ class Definition(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: Annotated[
-        str, Meta(pattern=rf"^{NAME}\Z", description="1 to 63 of a-z, 0-9 and '-', which does not begin with '-'")
+        str, Meta(pattern=rf"^{NAME}{END}", description="1 to 63 of a-z, 0-9 and '-', which does not begin with '-'")
     ]
     kinds: Annotated[list[_Word], Meta(max_length=100)] = []
     types: Annotated[list[_Word], Meta(max_length=MOST_TYPES)] = []

@@ -65,6 +65,21 @@ class OneShardEach:
         return 1
 
 
+class Alone:
+    """A group of one."""
+
+    me = None
+
+    def all(self):
+        return []
+
+    def owner(self, kind, partition):
+        return None
+
+    def standbys(self, kind, partition):
+        return []
+
+
 class Audit:
     """Keeps entries in a list."""
 

@@ -163,7 +163,8 @@ class MemoryShards:
         projections: Mapping[str, Sequence[Projection[Any]]] = VERSIONS,
         kinds: Iterable[str] = DECIDERS,
     ) -> None:
-        self.here = {where: MemoryShard(*where, projections) for where in journals.records_of if where[0] in kinds}
+        self.kinds = tuple(kinds)
+        self.here = {where: MemoryShard(*where, projections) for where in journals.records_of if where[0] in self.kinds}
         for shard in self.here.values():
             shard.read(journals)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from annals.workers.api.http.openapi import EVERY_ROUTE, OpenApi
+from annals.workers.api.http.openapi import EVERY_ANSWER, EVERY_ROUTE, OpenApi
 from annals.workers.api.service import described_of_all
 from generator.markdown import code, table
 
@@ -17,7 +17,8 @@ API](../how-to/secure-the-api.md) says who may ask what.
 Answers are JSON; integers go up to 2^64-1, floats are exact. An event is what `annals events` prints. Ids in paths
 are percent-encoded. Parameters that are unknown, repeated or wrong are 400 with `errors: [{path, message}]`, at most
 100. `next` is a path with query, or null. `x-request-id` is taken from the request, or made; it is in the answer, in
-the log and in `instance` of a problem.
+the log and in `instance` of a problem. Where an answer has an `ETag` and 304 is among its statuses, who has it already
+sends that in `If-None-Match`. Answers of 1,400 bytes or more are compressed for who accepts gzip.
 
 With `ANNALS_STANDBY_REPLICAS` a standby answers for a partition while its owner does not, or has not read its journal
 yet; it may be behind. Answers over partitions name it in `stale`, with the reason `standby`. Answers about one
@@ -80,9 +81,14 @@ def _operation(name: str, operation: dict[str, Any]) -> list[str]:
         parts.append(table(["parameter", "in", "type", "what"], rows))
     if "requestBody" in operation:
         parts.append(f"Body: {_named(operation['requestBody']['content'])}.\n")
-    answers = {status: answer for status, answer in operation["responses"].items() if status.startswith("2")}
-    for status, answer in answers.items():
-        parts.append(f"{status}: {_named(answer.get('content', {})) or 'no body'}.\n")
+    own = {status: answer for status, answer in operation["responses"].items() if int(status) not in EVERY_ROUTE}
+    for status, answer in own.items():
+        if status.startswith("2"):
+            parts.append(f"{status}: {_named(answer.get('content', {})) or 'no body'}.\n")
+            headers = [name for name in answer["headers"] if name not in EVERY_ANSWER]
+            parts += [f"- {code(name)}: {answer['headers'][name]['description']}\n" for name in headers]
+        else:
+            parts.append(f"{status}: {answer['description']}\n")
     return parts
 
 
@@ -99,6 +105,8 @@ def _named(content: dict[str, Any]) -> str:
 def _type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(code(str(each)) for each in schema["enum"])
+    if "items" in schema:
+        return f"{_type(schema['items'])}, repeatable"
     words = [str(schema.get("format", schema.get("type", "")))]
     bounds = [schema.get("minimum"), schema.get("maximum")]
     if None not in bounds:

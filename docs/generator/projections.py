@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,10 @@ A local projection is folded partition by partition; a global one folds all part
 """
 
 
-QUESTION_HEAD = """Each answers `{rows, positions, missing, stale}`: the rows of a projection, and what they rest on.
-References are `kind:id`, as `person:p-1`. `expect=<kind>/<id>@<version>` (repeatable) and `wait` (seconds), as for
-rows: not before that event is folded."""
+QUESTION_HEAD = """Each answers `{rows, positions, missing, stale, truncated, lag}`: the rows of a projection, and what
+they rest on. `truncated`: there are more rows than the 100,000 that are looked at. References are `kind:id`, as
+`person:p-1`. `expect=<kind>/<id>@<version>` (repeatable) and `wait` (seconds), as for rows: not before that event is
+folded. `annals ask people email=ada@example.org` asks on the command line."""
 
 
 def page() -> str:
@@ -32,7 +34,7 @@ def page() -> str:
 
 
 def _section(projection: Projection[Any]) -> str:
-    title = projection.row.__doc__ or ""
+    title = inspect.cleandoc(projection.row.__doc__ or "")
     facts = f"Version {projection.version}, {projection.scope}. Found by {', '.join(map(code, projection.parameters))}."
     facts += "".join(f" {code(each)} finds all values below it, the least first." for each in projection.ranges)
     rows = [(code(field.encode_name), code(_type_of(field.type))) for field in msgspec.structs.fields(projection.row)]

@@ -29,7 +29,7 @@ from annals.schemas.values.standards.language import language_problem
 from annals.schemas.values.standards.licenses import LICENSES
 from annals.schemas.values.standards.time_zones import TIME_ZONES
 
-_END: Final = r"$(?!\n)"
+END: Final = r"$(?!\n)"
 _SPACE: Final = (
     r" \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Unicode's White_Space without the controls
 )
@@ -43,7 +43,7 @@ def _text(longest: int, body: str, space: str, what: str) -> Meta:
 
     The pattern is a check of ours, and not msgspec's: nearly all text is printable ASCII, which needs no search.
     """
-    pattern = f"^(?![{space}]){body}(?<![{space}]){_END}"
+    pattern = f"^(?![{space}]){body}(?<![{space}]){END}"
     description = f"{what} of 1 to {longest:,} characters {_PLAIN}"
     is_of_form = re.compile(pattern).search
 
@@ -63,7 +63,7 @@ def _text(longest: int, body: str, space: str, what: str) -> Meta:
 
 def _pattern(pattern: str, what: str, longest: int | None = None) -> Meta:
     """Text of exactly this form."""
-    return Meta(pattern=f"^{pattern}{_END}", max_length=longest, description=what)
+    return Meta(pattern=f"^{pattern}{END}", max_length=longest, description=what)
 
 
 Text = Annotated[str, _text(200, _LINE, _SPACE, "text")]
@@ -102,12 +102,12 @@ Phone = Annotated[str, _pattern(r"\+[1-9][0-9]{1,14}", "a telephone number (E.16
 Url = Annotated[
     str,
     Meta(max_length=8_000, description="an https address (RFC 3986, at most 8,000)"),
-    checked(url_problem, format="uri", pattern=f"^{without_names(URL)}{_END}"),
+    checked(url_problem, format="uri", pattern=f"^{without_names(URL)}{END}"),
 ]
 Language = Annotated[
     str,
     Meta(max_length=200, description="a language tag (BCP 47)"),
-    checked(language_problem, pattern=f"^[A-Za-z0-9]{{1,8}}(?:-[A-Za-z0-9]{{1,8}})*{_END}"),
+    checked(language_problem, pattern=f"^[A-Za-z0-9]{{1,8}}(?:-[A-Za-z0-9]{{1,8}})*{END}"),
     compared(str.lower),
 ]
 TimeZone = Annotated[str, listed(TIME_ZONES, "a time zone of the IANA database")]
@@ -116,13 +116,13 @@ Region = Annotated[str, listed(REGIONS, "a region of ISO 3166-2")]
 License = Annotated[
     str,
     Meta(max_length=200, description="an SPDX licence id or LicenseRef-…"),
-    checked(license_problem, anyOf=[{"enum": sorted(LICENSES)}, {"pattern": f"^{LICENSE_REF}{_END}"}]),
+    checked(license_problem, anyOf=[{"enum": sorted(LICENSES)}, {"pattern": f"^{LICENSE_REF}{END}"}]),
 ]
 _NAME: Final = "[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 MediaType = Annotated[str, _pattern(f"{_NAME}/{_NAME}", "a media type (RFC 6838 type/subtype)"), compared(str.lower)]
 Lei = Annotated[str, _pattern("[0-9A-Z]{18}[0-9]{2}", "an LEI (ISO 17442)"), checked(lei_problem)]
 ContentCid = Annotated[
-    str, Meta(max_length=250, description="a CIDv1 in base32 text"), checked(cid_problem, pattern=f"^b[a-z2-7]+{_END}")
+    str, Meta(max_length=250, description="a CIDv1 in base32 text"), checked(cid_problem, pattern=f"^b[a-z2-7]+{END}")
 ]
 
 

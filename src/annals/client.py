@@ -1,4 +1,4 @@
-"""Send commands, await their outcomes, and read events that count: what a producer and a consumer import.
+"""Send commands, await their outcomes, read events that count, and ask the API: what producers and consumers import.
 
 Names are imported when they are first used, so that a producer loads neither Faust nor RocksDB, and aiokafka only once
 it connects.
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from annals.schemas.commands import NewCommand, command
     from annals.schemas.outcome import ACCEPTED, DUPLICATE, REJECTED, VERSION_CONFLICT, Outcome
     from annals.workers.client import CommandClient, NoAnswerError, NotSendableError
+    from annals.workers.client.api_client import ApiClient, ApiError
     from annals.workers.client.history import history
     from annals.workers.clock import new_id
     from annals.workers.settings import Settings, client_options, load_settings
@@ -23,6 +24,8 @@ __all__ = [
     "DUPLICATE",
     "REJECTED",
     "VERSION_CONFLICT",
+    "ApiClient",
+    "ApiError",
     "CommandClient",
     "NewCommand",
     "NoAnswerError",
@@ -41,6 +44,8 @@ _HOMES: Final = {
     "DUPLICATE": "annals.schemas.outcome",
     "REJECTED": "annals.schemas.outcome",
     "VERSION_CONFLICT": "annals.schemas.outcome",
+    "ApiClient": "annals.workers.client.api_client",
+    "ApiError": "annals.workers.client.api_client",
     "CommandClient": "annals.workers.client",
     "NewCommand": "annals.schemas.commands",
     "NoAnswerError": "annals.workers.client",

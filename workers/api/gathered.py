@@ -1,13 +1,14 @@
 """What answers over all partitions have in common: what they rest on, what is missing, and what they wait for.
 
-Routes of rows and questions use it as those of events do: `expect: list[Expectation] = []` among the parameters,
-`until_expected` before the shards are asked, and `gathered_json` around what they answered.
+Routes of rows and questions use it as those of events do: `expect: Expect = []` and `wait` among the parameters, and
+`until_expected` before the shards are asked, which `until_rests_on` does. `gathered_json` is put around JSON.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -16,10 +17,11 @@ from annals.agents.reading.gathering.cursors import BadCursorError, CursorTooLon
 from annals.agents.reading.gathering.expecting import NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
 from annals.schemas.dag_json import encode
+from annals.workers.api.http.parameters import Wait
 from annals.workers.api.http.problems import InvalidMember, Problem, all_invalid, invalid, timed_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.gathering.expecting import ExpectedAt
@@ -27,12 +29,26 @@ if TYPE_CHECKING:
 
 BAD_CURSOR: Final = "bad_cursor"
 GATHER_S: Final = 5.0  # after which a partition that has not answered is missing
-EXPECT_WAIT_S: Final = 10.0
+LOOK_S: Final = 0.02
+EXPECT_WAIT_S: Final = 10.0  # where the caller says nothing
 MOST_EXPECTED: Final = 20
 
-Expectation = Annotated[
-    str, Meta(description="`<kind>/<id>@<version>`: an event that must be folded before it is answered (`wait`).")
+Expect = Annotated[
+    list[str], Meta(description="`<kind>/<id>@<version>`: not before this event is folded. Repeatable (20 times).")
 ]
+
+WaitExpected = Annotated[Wait, Meta(description="Seconds to wait for what is expected (10).")]
+
+
+class Resting(Protocol):
+    """An answer over partitions."""
+
+    @property
+    def positions(self) -> Mapping[str, Sequence[int | None]]:
+        """Up to where it rests on each; None where one is missing."""
+
+
+A = TypeVar("A", bound=Resting)
 
 
 class Gathering(Struct, frozen=True):
@@ -82,6 +98,37 @@ async def until_expected(
     except NotFoldedError as error:
         position = {"kind": error.kind, "partition": error.partition, "offset": error.offset}
         raise timed_out(f"{error} ({wait_s:g} s)", position=position) from None
+
+
+async def until_rests_on(
+    expected: Sequence[ExpectedAt], wait_s: float | None, call: Call, ask: Callable[[], Awaitable[A]]
+) -> A:
+    """Ask again until an answer rests on all that is expected, and return it.
+
+    Where it is folded by its owner, who answers may be another, be behind, or the partition be missing by then.
+
+    Raises:
+        Problem: it did not come in time (504).
+    """
+    deadline = call.started + (EXPECT_WAIT_S if wait_s is None else wait_s)
+    while True:
+        answer = await ask()
+        behind = [each for each in expected if not _has(answer.positions, each)]
+        if not behind:
+            return answer
+        if asyncio.get_running_loop().time() >= deadline:
+            kind, partition, offset = behind[0]
+            position = {"kind": kind, "partition": partition, "offset": answer.positions[kind][partition]}
+            raise timed_out(f"offset {offset} of {kind}-{partition} is not in the answer yet", position=position)
+        await asyncio.sleep(LOOK_S)
+
+
+def _has(positions: Mapping[str, Sequence[int | None]], expected: ExpectedAt) -> bool:
+    """Whether an answer rests on an event; one that has nothing of its kind has nothing to wait for."""
+    if expected.kind not in positions:
+        return True
+    found = positions[expected.kind][expected.partition]
+    return found is not None and found > expected.offset
 
 
 def gathered_json(

@@ -8,7 +8,7 @@ from annals.agents.reading.ports import NotReadyError
 from annals.workers.api.routes.jobs import JobRoutes
 from annals.workers.api.routes.projections import Expecting, ProjectionRoutes
 from annals.workers.api.routes.questions import QuestionRoutes
-from annals.workers.registry import deciders, projections
+from annals.workers.registry import projections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def projection_routes(
     streams: Callable[[], Any | None],
 ) -> tuple[Route, ...]:
     """Return the routes; service and the others: what they are asked of, None while the process has no shards."""
-    expecting = Expecting(shards, tuple(deciders()), cast("Any", Late(streams)))
+    expecting = Expecting(shards, cast("Any", Late(streams)))
     asked, working = cast("Any", Late(answers)), cast("Any", Late(jobs))
     return (
         *ProjectionRoutes(cast("Any", Late(service)), working, asked, expecting, projections()).routes(),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MOST_SECONDS: Final = 1_000_000  # eleven days
 MOST_A_SECOND: Final = 1_000_000_000
 AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
+AS_JSON_LINES: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each.")
 AS_LINES: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 import click
 
 from annals.workers.cli.arguments import WebAddressType
 from annals.workers.cli.failures import ANSWER_IS_NO, CannotAskError, status_of
 from annals.workers.cli.options import ASKING, takes_settings
+from annals.workers.cli.output import flush
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from annals.workers.client.api_client import ApiClient, ApiError
     from annals.workers.settings import Settings
@@ -71,16 +74,37 @@ def refusal(error: ApiError) -> Exception:
 
 
 async def pages(client: ApiClient, path: str) -> AsyncGenerator[Any, None]:
-    """Yield the pages of a list.
+    """Yield the pages of a list. Where a partition is missing the list is not whole: that page is the last.
 
     Raises:
-        CannotAskError: as `ask`.
+        CannotAskError: as `ask`; or a partition is missing, which is named.
     """
-    following: str | None = path
-    while following is not None:
-        page = await ask(client, "GET", following)
-        yield page
-        following = page["next"]
+    from annals.workers.client.api_client import ApiError
+
+    try:
+        async with aclosing(client.pages(path)) as answered:
+            async for page in answered:
+                yield page
+                require_whole(page)
+    except ApiError as error:
+        raise refusal(error) from None
+
+
+def require_whole(answer: Any) -> None:
+    """Let be seen what was printed of an answer in which a partition is missing, and name the first.
+
+    Raises:
+        CannotAskError: one is missing.
+    """
+    for each in answer.get("missing", ()):
+        flush()
+        raise CannotAskError(f"{each['kind']}-{each['partition']} does not answer: {each['reason']}")
+
+
+def with_query(path: str, wanted: Mapping[str, Any]) -> str:
+    """Return a path with its query; what is None is not asked for."""
+    query = urlencode({name: value for name, value in wanted.items() if value is not None}, doseq=True)
+    return f"{path}?{query}" if query else path
 
 
 def asked(settings: Settings, method: str, path: str) -> Any:

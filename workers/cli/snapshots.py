@@ -11,7 +11,7 @@ import orjson
 
 from annals.workers.cli.arguments import AS_JSON, IdType, KindType
 from annals.workers.cli.asking import PAGE, asked, asks_api, connected, pages
-from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.output import flush, print_line
 
@@ -126,8 +126,6 @@ async def _newest_of_kind(settings: Settings, kind: str) -> list[dict[str, Any]]
     listed: list[dict[str, Any]] = []
     async with connected(settings) as client:
         async for page in pages(client, f"/v1/aggregates/{kind}?limit={PAGE}"):
-            for each in page["missing"]:
-                raise CannotAskError(f"{each['kind']}-{each['partition']} does not answer: {each['reason']}")
             listed += [
                 {"aggregate_id": each["aggregate_id"], "version": each["snapshot_version"]}
                 for each in page["aggregates"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
 from annals.schemas.dag_json import encode
 from annals.workers.cli.arguments import AS_JSON, IdType, KindType
-from annals.workers.cli.asking import asked, asks_api
+from annals.workers.cli.asking import asked, asks_api, with_query
 from annals.workers.cli.failures import DONE
 from annals.workers.cli.output import flush, print_line
 
@@ -23,10 +23,18 @@ if TYPE_CHECKING:
 @click.argument("aggregate_id", type=IdType(), metavar="ID")
 @click.option("--version", type=click.IntRange(1), help="As it was at this version.")
 @click.option("--at", metavar="TIME", help="As it was at this time (RFC 3339).")
+@click.option("--expect-at-least", type=click.IntRange(1), help="Wait until it has this version, at most 10 seconds.")
 @asks_api()
 @AS_JSON
 def state(
-    settings: Settings, kind: str, aggregate_id: str, *, version: int | None, at: str | None, as_json: bool
+    settings: Settings,
+    kind: str,
+    aggregate_id: str,
+    *,
+    version: int | None,
+    at: str | None,
+    expect_at_least: int | None,
+    as_json: bool,
 ) -> int:
     """Show the aggregate ID of KIND as it is now, or as it was; exit status 1 if there is none.
 
@@ -34,10 +42,9 @@ def state(
     """
     if version is not None and at is not None:
         raise click.UsageError("--version and --at exclude one another")
-    wanted: dict[str, Any] = {"version": version, "at": at}
-    query = urlencode({name: value for name, value in wanted.items() if value is not None})
     path = f"/v1/aggregates/{kind}/{quote(aggregate_id, safe='')}"
-    answer = asked(settings, "GET", f"{path}?{query}" if query else path)
+    wanted = {"version": version, "at": at, "expect_at_least": expect_at_least}
+    answer = asked(settings, "GET", with_query(path, wanted))
     if as_json:
         print_line(encode(answer))
     else:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.workers.cli.failures import DONE
+from annals.workers.cli.output import OutputError, flush, print_nothing_more
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
@@ -27,6 +32,23 @@ def interrupt_on_signals() -> None:
     for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+async def until_told_to_end(printing: Coroutine[Any, Any, Any]) -> None:
+    """Print what comes until Ctrl-C or SIGTERM, or until nobody reads it any more: `annals subscribe NAME | head`."""
+    task = asyncio.create_task(printing)
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, task.cancel)
+    await asyncio.wait([task])
+    try:
+        if not task.cancelled():
+            task.result()
+        flush()
+    except OutputError as error:
+        if not error.is_reader_gone:
+            raise
+        print_nothing_more()
 
 
 def _end_at_once(*_: object) -> None:

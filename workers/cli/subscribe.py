@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ import click
 from annals.workers.cli.arguments import AS_JSON
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE
 from annals.workers.cli.options import CONNECTION, takes_settings
-from annals.workers.cli.output import OutputError, flush, is_reader_gone, print_line, print_nothing_more
+from annals.workers.cli.output import flush, is_reader_gone, print_line
+from annals.workers.cli.stopping import until_told_to_end
 
 if TYPE_CHECKING:
     from annals.workers.client.subscriber import Start
@@ -76,26 +76,11 @@ def subscribe(settings: Settings, name: str, start: Start, limit: int | None, *,
     from annals.workers.kafka.connections import MissingTopicError
 
     try:
-        asyncio.run(_until_told_to_end(settings, name, start, limit, as_json=as_json))
-        flush()
+        asyncio.run(until_told_to_end(_print(settings, name, start, limit, as_json=as_json)))
     except MissingTopicError as error:
         click.echo(f"annals: there is no subscription {name!r}: {str(error).partition(':')[0]}", err=True)
         return ANSWER_IS_NO
-    except OutputError as error:
-        if not error.is_reader_gone:
-            raise
-        print_nothing_more()  # `annals subscribe NAME | head` has what it wanted
     return DONE
-
-
-async def _until_told_to_end(settings: Settings, name: str, start: Start, limit: int | None, *, as_json: bool) -> None:
-    printing = asyncio.create_task(_print(settings, name, start, limit, as_json=as_json))
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, printing.cancel)
-    await asyncio.wait([printing])
-    if not printing.cancelled():
-        printing.result()
 
 
 async def _print(settings: Settings, name: str, start: Start, limit: int | None, *, as_json: bool) -> None:

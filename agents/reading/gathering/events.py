@@ -7,6 +7,8 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from annals.agents.reading.found import EventFilter
 from annals.agents.reading.gathering.cursors import Cursor
 from annals.agents.reading.gathering.gather import Lag, gather, is_indexing
@@ -14,9 +16,11 @@ from annals.agents.reading.gathering.merging import merge
 from annals.agents.reading.gathering.places import place_after, require_journal
 from annals.agents.reading.gathering.shared_questions import SharedQuestions
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.reading.queries.events import PAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from annals.agents.reading.found import EventPage, FoundEvent
     from annals.agents.reading.gathering.cursors import Key, Place
@@ -85,17 +89,51 @@ async def read_events(
     for kind, partition, offset in expected:
         least[kind, partition] = max(offset + 1, least.get((kind, partition), 0))
 
-    async def ask(shard: ReadingShard) -> EventPage:
-        return await _page(shard, wanted, cursor, limit, until, least.get((shard.kind, shard.partition), 0))
+    async def ask(cursor: Cursor, count: int, shard: ReadingShard) -> EventPage:
+        return await _page(shard, wanted, cursor, count, until, least.get((shard.kind, shard.partition), 0))
 
-    found = await gather(shards, ask, deadline)
-    merged = merge(found.answers, limit, descending=cursor.descending)
+    count = share_of(limit, len(shards))
+    found = await gather(shards, partial(ask, cursor, count), deadline)
+    pages = dict(found.answers)
+    merged = merge(pages, limit, descending=cursor.descending)
+    full = {key for key, page in pages.items() if len(page.events) == count}
+    while short := _used_up(merged, pages, full, limit):
+        behind, count = _moved(cursor, merged.places), limit - len(merged.events)
+        asked = [shard for shard in shards if (shard.kind, shard.partition) in short]
+        more = (await gather(asked, partial(ask, behind, count), deadline)).answers
+        full = full - short | {key for key, page in more.items() if len(page.events) == count}
+        pages |= {key: _joined(pages[key], page) for key, page in more.items()}
+        merged = merge(pages, limit, descending=cursor.descending)
     positions = {kind: list(offsets) for kind, offsets in found.positions.items()}
-    for (kind, partition), page in found.answers.items():
+    for (kind, partition), page in pages.items():
         positions[kind][partition] = page.position.offset
     moved = _moved(cursor, merged.places)
     is_end = merged.is_end and not found.missing and not any(is_indexing(shard.status()) for shard in shards)
     return EventsFound(merged.events, moved, is_end, positions, found.missing, found.stale, found.lag)
+
+
+def share_of(limit: int, partitions: int) -> int:
+    """Return how many events of a page a partition is asked for first.
+
+    Somewhat more than it has of them where all have as many: what a page does not need is read for nothing.
+    """
+    even = limit / partitions
+    return min(limit, math.ceil(even + 3 * math.sqrt(even)))
+
+
+def _used_up(merged: Merged, pages: Mapping[Key, EventPage], full: AbstractSet[Key], limit: int) -> set[Key]:
+    """Return the partitions without whose next events a page cannot go on. full: had as many as were asked for.
+
+    One that had fewer has large events, or looked for long: the page ends there.
+    """
+    if len(merged.events) == limit or sum(len(event.block) for event in merged.events) >= PAGE_BYTES:
+        return set()
+    return {key for key in full if merged.places[key].offset == pages[key].next_offset and not pages[key].is_end}
+
+
+def _joined(page: EventPage, following: EventPage) -> EventPage:
+    """Return a page and the one behind it as one."""
+    return msgspec.structs.replace(following, events=page.events + following.events, begun=page.begun)
 
 
 async def _page(
@@ -152,7 +190,8 @@ async def follow(
     try:
         while True:
             ready = moves.take()
-            pages = (await gather(ready, partial(_page_after, wanted, cursor, shared), now() + FOUND_S)).answers
+            ask = partial(_page_after, wanted, cursor, shared, share_of(FOLLOWED_EVENTS, max(1, len(ready))))
+            pages = (await gather(ready, ask, now() + FOUND_S)).answers
             merged = merge(pages, FOLLOWED_EVENTS, descending=False)
             for number, (event, place) in enumerate(_places(merged, pages), 1):
                 cursor = Cursor({**cursor.places, **place})
@@ -169,11 +208,13 @@ async def follow(
         await moves.close()
 
 
-async def _page_after(wanted: EventFilter, cursor: Cursor, shared: SharedQuestions, shard: ReadingShard) -> EventPage:
+async def _page_after(
+    wanted: EventFilter, cursor: Cursor, shared: SharedQuestions, count: int, shard: ReadingShard
+) -> EventPage:
     key = shard.kind, shard.partition
     place = cursor.places[key]
-    find = partial(shard.find, wanted, start=place.offset, descending=False, limit=FOLLOWED_EVENTS)
-    page = await shared.ask((*key, place.offset, wanted), find)
+    find = partial(shard.find, wanted, start=place.offset, descending=False, limit=count)
+    page = await shared.ask((*key, place.offset, wanted, count), find)
     require_journal(shard.kind, shard.partition, place, page)
     if page.position.offset < (place.offset or 0):
         raise NotReadyError(f"read up to offset {page.position.offset} only, and the stream is at {place.offset}")

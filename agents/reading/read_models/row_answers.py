@@ -11,7 +11,8 @@ from annals.agents.projections.asked_columns import with_overdue, with_sharers
 from annals.agents.projections.people_directory import PEOPLE_DIRECTORY
 from annals.agents.projections.workflow_board import WORKFLOW_BOARD
 from annals.agents.reading.gathering.cursors import BadCursorError
-from annals.agents.reading.gathering.rows import VERSION_MISSING, GatheredRows
+from annals.agents.reading.gathering.gather import Lag
+from annals.agents.reading.gathering.rows import NO_LAG, VERSION_MISSING, GatheredRows
 from annals.agents.reading.read_models.asking import QUESTIONS
 from annals.schemas.values.moments import recorded_at
 
@@ -43,6 +44,7 @@ class Answer(NamedTuple):
     stale: list[PartitionReason]
     is_truncated: bool = False
     version: int = 0
+    lag: Lag = NO_LAG
 
 
 class RowAnswers:
@@ -83,7 +85,9 @@ class RowAnswers:
             raise BadCursorError(f"version {begun} of {name!r} is not kept any more: ask from the beginning")
         rows, found = await self._with_columns(projection, asked, [each.row for each in found.rows], found)
         is_end = found.is_end and not found.missing
-        return Answer(rows, is_end, found.after, found.positions, found.missing, found.stale, version=asked)
+        return Answer(
+            rows, is_end, found.after, found.positions, found.missing, found.stale, version=asked, lag=found.lag
+        )
 
     async def ask(self, name: str, given: Mapping[str, Any]) -> Answer:
         """Return the rows that answer a question.
@@ -99,7 +103,7 @@ class RowAnswers:
         answer = [msgspec.to_builtins(row) for row in question.answer(rows, given, self._now())]
         with_columns, found = await self._with_columns(projection, version, answer, found)
         missing, is_truncated = found.missing, not found.is_end
-        return Answer(with_columns, True, None, found.positions, missing, found.stale, is_truncated)  # noqa: FBT003
+        return Answer(with_columns, True, None, found.positions, missing, found.stale, is_truncated, lag=found.lag)  # noqa: FBT003
 
     async def _page(
         self, projection: Projection[Any], version: int, index: Mapping[str, str], after: Keys | None, limit: int
@@ -175,7 +179,8 @@ def joined(pages: Sequence[GatheredRows], *, is_end: bool) -> GatheredRows:
     }
     missing = list({(each.kind, each.partition): each for page in pages for each in page.missing}.values())
     stale = list({(each.kind, each.partition): each for page in pages for each in page.stale}.values())
-    return GatheredRows([rows[key] for key in sorted(rows)], is_end, positions, missing, stale)
+    lag = Lag(max(page.lag.events for page in pages), max(page.lag.seconds for page in pages))
+    return GatheredRows([rows[key] for key in sorted(rows)], is_end, positions, missing, stale, lag)
 
 
 def _is_gone(found: GatheredRows) -> bool:

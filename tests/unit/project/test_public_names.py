@@ -58,6 +58,8 @@ CLIENT = [
     "DUPLICATE",
     "REJECTED",
     "VERSION_CONFLICT",
+    "ApiClient",
+    "ApiError",
     "CommandClient",
     "NewCommand",
     "NoAnswerError",

@@ -28,6 +28,7 @@ COMPRESSED_AT_ONCE: Final = 64 << 10  # more is compressed by a thread
 LEVEL: Final = 4
 SLOWEST_S: Final = 30.0  # for a piece of a stream, of which 64 KiB wait for a caller besides
 REQUEST_ID: Final = "x-request-id"
+NO_STORE: Final = "no-store"
 _logger: Final = structlog.get_logger(__name__)
 
 
@@ -49,7 +50,7 @@ def problem_response(problem: Problem, request_id: str) -> web.Response:
     response = web.Response(
         body=problem.body(request_id),
         status=problem.status,
-        headers={**problem.headers, "content-type": PROBLEM_JSON, REQUEST_ID: request_id, "cache-control": "no-store"},
+        headers={**problem.headers, "content-type": PROBLEM_JSON, REQUEST_ID: request_id, "cache-control": NO_STORE},
     )
     if problem.is_last:
         response.force_close()

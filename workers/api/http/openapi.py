@@ -44,6 +44,20 @@ OF_SOME_ROUTES: Final = {
 }
 
 
+def _said(description: str) -> dict[str, Any]:
+    """Return a header of an answer."""
+    return {"description": description, "schema": {"type": "string"}}
+
+
+HEADERS: Final = {
+    "x-request-id": _said("The caller's id of the request, or one that was made."),
+    "Retry-After": _said("Seconds after which to ask again."),
+}
+EVERY_ANSWER: Final = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
+RETRY: Final = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
+LATER: Final = frozenset({429, 503})
+
+
 class OpenApi:
     """The description, as JSON."""
 
@@ -76,7 +90,7 @@ class OpenApi:
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
             "paths": self._paths(named),
-            "components": {"schemas": components},
+            "components": {"schemas": components, "headers": HEADERS},
         }
         if not self._is_open:
             document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -110,6 +124,10 @@ class OpenApi:
         }
         parameters = [_parameter(field, route) for field in msgspec.structs.fields(route.parameters)]
         parameters += [_header(name, description) for name, description in route.headers]
+        if route.is_conditional:
+            parameters.append(
+                _header("If-None-Match", "ETags that the caller has: 304 where one is that of the answer.")
+            )
         if parameters:
             operation["parameters"] = parameters
         if route.body is not None:
@@ -129,17 +147,22 @@ def _types(route: Route) -> list[Any]:
 def _responses(route: Route, named: dict[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, answer in ((route.status, route.answer), *route.other_answers):
-        described: dict[str, Any] = {"description": route.summary}
+        named_headers = {name: _said(text) for name, text in route.answers_with}
+        described: dict[str, Any] = {"description": route.summary, "headers": named_headers | EVERY_ANSWER}
         if answer is not None:
             described["content"] = {JSON: {"schema": named[_type_id(answer)]}}
         responses[str(status)] = described
     for content_type in route.content_types:
         responses[str(route.status)].setdefault("content", {})[content_type] = {}
-    if route.method == "GET" and route.answer is not None:
-        responses["304"] = {"description": "What the caller has, by its ETag, is what there is."}
+    if route.is_conditional:
+        responses["304"] = {
+            "description": "What the caller has, by its ETag, is what there is.",
+            "headers": EVERY_ANSWER,
+        }
     for status in sorted({*EVERY_ROUTE, *route.problems}):
         responses[str(status)] = {
             "description": (EVERY_ROUTE | OF_SOME_ROUTES)[status],
+            "headers": (RETRY if status in LATER else {}) | EVERY_ANSWER,
             "content": {PROBLEM_JSON: {"schema": named["problem"]}},
         }
     return responses

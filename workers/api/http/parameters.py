@@ -10,7 +10,7 @@ import typing
 from datetime import datetime
 from functools import cache, partial
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -36,7 +36,8 @@ Id = Annotated[
     str, Meta(min_length=1, max_length=LONGEST_ID, description="An id, percent-encoded.", extra={"is_id": True})
 ]
 Moment = Annotated[datetime, Meta(description="An RFC 3339 date-time.")]
-Bound = Annotated[datetime, Meta(description="An RFC 3339 date-time.", extra={"is_bound": True})]
+Since = Annotated[datetime, Meta(description="This RFC 3339 date-time or later.", extra={"is_bound": True})]
+Until = Annotated[datetime, Meta(description="Before this RFC 3339 date-time.", extra={"is_bound": True})]
 ExactMoment = Annotated[
     str,
     Meta(description="An RFC 3339 date-time.", extra={"is_exact": True}, extra_json_schema={"format": "date-time"}),
@@ -44,6 +45,11 @@ ExactMoment = Annotated[
 Limit = Annotated[int, Meta(ge=1, le=1000, description="At most so many.")]
 Wait = Annotated[float, Meta(ge=0, le=60, description="Seconds to wait.")]
 Version = Annotated[int, Meta(ge=1, description="A version of the aggregate.")]
+CursorText = Annotated[str, Meta(description="Where a page before this one ended.")]
+TypeName = Annotated[Id, Meta(description="Of this type.")]
+Reason = Annotated[Id, Meta(description="For this reason.")]
+Status = Annotated[Id, Meta(description="In this status.")]
+Order = Annotated[Literal["asc", "desc"], Meta(description="`desc`: the newest first.")]
 
 
 def read_query(raw: str) -> list[tuple[str, str]]:

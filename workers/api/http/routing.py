@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 JSON: Final = "application/json"
+ETAG: Final = "ETag"
 _NAME: Final = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -90,9 +91,10 @@ class Route:
 
     path: segments beginning with `/`, `{name}` for one that is a parameter. scope: None: anybody. body, answer: msgspec
     types; None: none. other_answers: by status. problems: the statuses of its problems beside those that every route
-    has. content_types: of the answer, beside JSON. headers: of the request, that are its own, each with what it says.
+    has. content_types: of the answer, beside JSON. headers, answers_with: of the request, and of the answer, which are
+    its own, each with what it says.
     is_administrative: recorded durably before it is answered.
-    is_stream: has no deadline.
+    is_stream: has no deadline. is_conditional: who has the answer, by its ETag, is answered 304.
     """
 
     method: str
@@ -108,9 +110,11 @@ class Route:
     problems: tuple[int, ...] = ()
     content_types: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    answers_with: tuple[tuple[str, str], ...] = ()
     most_body_bytes: int = 1 << 20
     is_administrative: bool = False
     is_stream: bool = False
+    is_conditional: bool = False
     is_described: bool = True
 
     @property

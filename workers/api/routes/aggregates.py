@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 from msgspec import Struct, field
@@ -11,21 +11,26 @@ from annals.agents.reading.gathering.gather import why_behind
 from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import encode
 from annals.workers.api.car import CAR, car_of
+from annals.workers.api.gathered import EXPECT_WAIT_S, WaitExpected
 from annals.workers.api.http.answers import events_json
-from annals.workers.api.http.parameters import Id, Kind, Limit, Moment, Version, Wait
+from annals.workers.api.http.parameters import Id, Kind, Limit, Moment, Order, Version
 from annals.workers.api.http.preferences import listed, weights_of
 from annals.workers.api.http.problems import InvalidMember, all_invalid, not_found, not_ready, timed_out
-from annals.workers.api.http.routing import JSON, Answer, Route, Scope
+from annals.workers.api.http.routing import ETAG, JSON, Answer, Route, Scope
 from annals.workers.api.http.shapes import AggregateState, Events, stale_members
 
 if TYPE_CHECKING:
-    from annals.agents.reading.found import FoundState
+    from annals.agents.reading.found import FoundState, ShardStatus
     from annals.agents.reading.ports import ReadingShard, Shards
     from annals.workers.api.http.routing import Call
 
-EXPECT_WAIT_S: Final = 10.0
 PAGE: Final = 100
 STALE: Final = "annals-stale"  # of an answer that has no members
+STALE_SAID: Final = "Of a CAR, where a standby answers: why it may be behind, and up to where it has read."
+POSITION: Final = "annals-position"
+POSITION_SAID: Final = (
+    "`partition=…; offset=…; events=…; seconds=…`: what it rests on, and how far that is behind the journal (as `lag`)."
+)
 
 
 class StateParameters(Struct, frozen=True):
@@ -36,7 +41,7 @@ class StateParameters(Struct, frozen=True):
     version: Version | None = None
     at: Moment | None = None
     expect_at_least: Version | None = None
-    wait: Wait | None = None
+    wait: WaitExpected | None = None
 
 
 class HistoryParameters(Struct, frozen=True):
@@ -46,8 +51,10 @@ class HistoryParameters(Struct, frozen=True):
     id: Id
     first: Version | None = field(name="from", default=None)
     last: Version | None = field(name="to", default=None)
-    order: Literal["asc", "desc"] = "asc"
+    order: Order = "asc"
     limit: Limit = PAGE
+    expect_at_least: Version | None = None
+    wait: WaitExpected | None = None
 
 
 class AggregateRoutes:
@@ -62,7 +69,15 @@ class AggregateRoutes:
         path = "/v1/aggregates/{kind}/{id}"
         return (
             Route(
-                "GET", path, Scope.READ, "An aggregate now, or as it was.", StateParameters, AggregateState, self.state
+                "GET",
+                path,
+                Scope.READ,
+                "An aggregate now, or as it was.",
+                StateParameters,
+                AggregateState,
+                self.state,
+                answers_with=((ETAG, "The head, in quotes."), (POSITION, POSITION_SAID)),
+                is_conditional=True,
             ),
             Route(
                 "GET",
@@ -73,6 +88,9 @@ class AggregateRoutes:
                 Events,
                 self.events,
                 content_types=(CAR,),
+                headers=(("Accept", f"`{CAR}`: the blocks, from `from` to `to`; `limit` and `order` do not apply."),),
+                answers_with=((ETAG, "Of a CAR."), (POSITION, POSITION_SAID), (STALE, STALE_SAID)),
+                is_conditional=True,
             ),
         )
 
@@ -85,30 +103,34 @@ class AggregateRoutes:
         shard = self._shards.of(asked.kind, asked.id)
         read_until = await _until(shard, asked, call)
         found = await shard.state(asked.id, version=asked.version, at=asked.at)
-        if (shard.status() if found is None else found.position).offset < read_until:  # who had it lost the partition
-            raise _behind(shard)
+        _require_read(shard, (shard.status() if found is None else found.position).offset, read_until)
         if found is None:
             raise absent(shard, f"there is no {asked.kind} of this id, version or time")
-        return Answer(encode(stale_members(shard.status()) | _document(found)), etag=cid_text(found.head))
+        status = shard.status()
+        headers = {POSITION: _position(status, found.position.offset)}
+        return Answer(encode(stale_members(status) | _document(found)), etag=cid_text(found.head), headers=headers)
 
     async def events(self, call: Call) -> Answer:
         """Answer a page of events, or a CAR."""
         asked: HistoryParameters = call.parameters
         shard = self._shards.of(asked.kind, asked.id)
+        read_until = await _until(shard, asked, call)
         if accepts_car(listed(call.headers, "accept")):
-            return await self._car(shard, asked)
+            return await self._car(shard, asked, read_until)
         is_down = asked.order == "desc"
         found = await shard.history(
             asked.id, first=asked.first or 1, last=asked.last, descending=is_down, limit=asked.limit
         )
-        stale = stale_members(shard.status())  # of who answered this: what follows may be another's answer
+        status = shard.status()  # of who answered this: what follows may be another's answer
+        _require_read(shard, status.offset, read_until)
+        stale = stale_members(status)
         if not found and await shard.offset_of(asked.id, 1) is None:
             raise absent(shard, f"there is no {asked.kind} of this id")
         page = found[: asked.limit]
         following = await self._following(shard, asked, page[-1].event["version"]) if page else None
         rest = encode({"next": following} | stale)[1:-1]
         body = b'{"events":[%b],%b}' % (b",".join(await events_json(page)), rest)
-        return Answer(body, headers={"vary": "accept"})
+        return Answer(body, headers={"vary": "accept", POSITION: _position(status, status.offset)})
 
     async def _following(self, shard: ReadingShard, asked: HistoryParameters, version: int) -> str | None:
         """Return the page behind a version; None if there are no more events, between those that were asked for."""
@@ -117,21 +139,22 @@ class AggregateRoutes:
         is_last = asked.last is not None and version >= asked.last
         return None if is_last or await shard.offset_of(asked.id, version + 1) is None else _next(asked, version + 1)
 
-    async def _car(self, shard: ReadingShard, asked: HistoryParameters) -> Answer:
+    async def _car(self, shard: ReadingShard, asked: HistoryParameters, read_until: int) -> Answer:
         first, last = asked.first or 1, asked.last
         newest = await shard.history(asked.id, first=first, last=last, descending=True, limit=1)
+        status = shard.status()
+        _require_read(shard, status.offset, read_until)
         if not newest:
             raise absent(shard, f"there is no event of a {asked.kind} of this id between these versions")
         root = newest[0]
-        status = shard.status()
         body = car_of(shard, asked.id, first, root)
-        headers = {"vary": "accept"}
+        headers = {"vary": "accept", POSITION: _position(status, status.offset)}
         if status.standby:
             headers[STALE] = f"{why_behind(status, None)}; partition={status.partition}; offset={status.offset}"
         return Answer(body, content_type=CAR, etag=f"{cid_text(root.cid)}.{first}.car", headers=headers)
 
 
-async def _until(shard: ReadingShard, asked: StateParameters, call: Call) -> int:
+async def _until(shard: ReadingShard, asked: StateParameters | HistoryParameters, call: Call) -> int:
     """Wait for the expected version; return the offset up to which an answer must rest on the journal."""
     if asked.expect_at_least is None:
         return 0
@@ -146,6 +169,12 @@ async def _until(shard: ReadingShard, asked: StateParameters, call: Call) -> int
     return offset + 1
 
 
+def _require_read(shard: ReadingShard, offset: int, read_until: int) -> None:
+    """Refuse an answer that rests on less than what was waited for: who had that has lost the partition."""
+    if offset < read_until:
+        raise _behind(shard)
+
+
 def _behind(shard: ReadingShard) -> Exception:
     """Return 503: another one answers for the partition than had the expected version."""
     return not_ready(f"{shard.kind}-{shard.partition} is answered for by one that is behind")
@@ -158,6 +187,12 @@ def absent(shard: ReadingShard, detail: str) -> Exception:
         return not_ready(f"{shard.kind}-{shard.partition} is being read")
     by = f", says a standby, which has read up to offset {status.offset}" if status.standby else ""
     return not_found(f"{detail}{by}")
+
+
+def _position(status: ShardStatus, offset: int) -> str:
+    """Return what an answer rests on, and its age."""
+    behind = max(0, status.end - offset)
+    return f"partition={status.partition}; offset={offset}; events={behind}; seconds={status.lag_s:.3f}"
 
 
 def accepts_car(header: str) -> bool:

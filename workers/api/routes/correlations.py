@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -12,27 +13,39 @@ from annals.agents.reading.gathering.correlations import MOST_EVENTS, causation_
 from annals.agents.reading.gathering.cursors import begin
 from annals.agents.reading.gathering.events import read_events
 from annals.schemas.dag_json import encode
-from annals.workers.api.gathered import GATHER_S, Gathering, gathered_json
+from annals.workers.api.gathered import (
+    GATHER_S,
+    Expect,
+    Gathering,
+    WaitExpected,
+    gathered_json,
+    until_expected,
+    until_rests_on,
+)
 from annals.workers.api.http.parameters import Id
 from annals.workers.api.http.routing import Answer, Route, Scope
 from annals.workers.api.http.shapes import Event, found_event_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from annals.agents.reading.found import FoundEvent
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.gathering.correlations import Node
     from annals.agents.reading.gathering.events import EventsFound
+    from annals.agents.reading.gathering.expecting import ExpectedAt
     from annals.workers.api.http.routing import Call
 
 PART: Final = 1_000
+MOVED_WAIT_S: Final = 2.0  # for what is expected, where another worker answers than the one that had it
 
 
 class CorrelationParameters(Struct, frozen=True):
     """Which correlation is wanted."""
 
     id: Id
+    expect: Expect = []
+    wait: WaitExpected | None = None
 
 
 class CausingCommand(Struct, frozen=True):
@@ -52,6 +65,17 @@ class Correlation(Gathering, frozen=True):
     truncated: bool
 
 
+class _Found(NamedTuple):
+    """The first events of a correlation, and the last page of them."""
+
+    events: list[FoundEvent]
+    last: EventsFound
+
+    @property
+    def positions(self) -> Mapping[str, Sequence[int | None]]:
+        return self.last.positions
+
+
 class CorrelationRoutes:
     """The route of a correlation."""
 
@@ -66,8 +90,11 @@ class CorrelationRoutes:
 
     async def correlation(self, call: Call) -> Answer:
         """Answer a correlation."""
-        correlation_id: str = call.parameters.id
-        events, page = await self._events(correlation_id)
+        asked: CorrelationParameters = call.parameters
+        correlation_id = asked.id
+        expected = await until_expected(self._shards, asked.expect, asked.wait, call)
+        found = await until_rests_on(expected, asked.wait, call, partial(self._events, correlation_id, expected))
+        events, page = found.events, found.last
         roots = await asyncio.to_thread(lambda: [tree_json(root) for root in causation_trees(events[:MOST_EVENTS])])
         return Answer(
             gathered_json(
@@ -76,7 +103,7 @@ class CorrelationRoutes:
             )
         )  # fmt: skip
 
-    async def _events(self, correlation_id: str) -> tuple[list[FoundEvent], EventsFound]:
+    async def _events(self, correlation_id: str, expected: Sequence[ExpectedAt]) -> _Found:
         """Return the first events, one more than are answered if there are more, and the last page of them."""
         wanted = EventFilter(correlation_id=correlation_id)
         shards = self._shards.all()
@@ -84,10 +111,10 @@ class CorrelationRoutes:
         deadline = asyncio.get_running_loop().time() + GATHER_S
         events: list[FoundEvent] = []
         while True:
-            page = await read_events(shards, wanted, cursor, PART, 0.0, deadline)
+            page = await read_events(shards, wanted, cursor, PART, MOVED_WAIT_S, deadline, expected)
             events += page.events
             if page.is_end or page.missing or not page.events or len(events) > MOST_EVENTS:
-                return events, page
+                return _Found(events, page)
             cursor = page.cursor
 
 

@@ -29,7 +29,7 @@ from annals.workers.api.choosing import (
     require_one,
 )
 from annals.workers.api.http.answers import json_answer
-from annals.workers.api.http.parameters import Bound, Id, Kind, Limit
+from annals.workers.api.http.parameters import CursorText, Id, Kind, Limit, Reason, Since, TypeName, Until
 from annals.workers.api.http.problems import not_found
 from annals.workers.api.http.routing import Answer, NoParameters, Route, Scope
 from annals.workers.api.routes.subscriptions import with_problems
@@ -47,14 +47,14 @@ _CURSOR: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,18})", re.ASCII)
 class Listed(Struct, frozen=True):
     """Which are wanted, and where the page begins. since, until: when the command was received."""
 
-    reason: Id | None = None
+    reason: Reason | None = None
     kind: Kind | None = None
-    type: Id | None = None
+    type: TypeName | None = None
     aggregate_id: Id | None = None
-    since: Bound | None = None
-    until: Bound | None = None
+    since: Since | None = None
+    until: Until | None = None
     limit: Limit = PAGE
-    cursor: str | None = None
+    cursor: CursorText | None = None
 
 
 class One(Struct, frozen=True):

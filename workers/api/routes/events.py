@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from annals.agents.reading.found import EventFilter
 from annals.agents.reading.gathering.cursors import CursorTooLongError, begin, decode, encode
@@ -18,16 +19,17 @@ from annals.schemas.cid import parse_cid
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.gathered import (
     GATHER_S,
-    Expectation,
+    Expect,
     Gathering,
     bad_cursors_refused,
     gathered_json,
     until_expected,
+    until_rests_on,
 )
 from annals.workers.api.http.answers import events_json
-from annals.workers.api.http.parameters import Bound, Id, Kind, Limit, Wait
+from annals.workers.api.http.parameters import CursorText, Id, Kind, Limit, Order, Since, TypeName, Until, Wait
 from annals.workers.api.http.problems import invalid, not_found, not_ready
-from annals.workers.api.http.routing import CALL, Answer, Route, Scope
+from annals.workers.api.http.routing import CALL, ETAG, Answer, Route, Scope
 from annals.workers.api.http.shapes import Event, found_event_json
 from annals.workers.registry import unknown_event
 
@@ -51,19 +53,21 @@ class EventsParameters(Struct, frozen=True):
     """Which events are wanted, and where the page begins."""
 
     kind: Kind | None = None
-    type: Id | None = None
-    correlation_id: Id | None = None
-    causation_id: Id | None = None
-    command_id: Id | None = None
-    actor: Id | None = None
-    since: Bound | None = None
-    until: Bound | None = None
-    order: Literal["asc", "desc"] = "asc"
+    type: TypeName | None = None
+    correlation_id: Annotated[Id, Meta(description="Of this correlation.")] | None = None
+    causation_id: Annotated[Id, Meta(description="Whose command has this `causation_id`.")] | None = None
+    command_id: Annotated[Id, Meta(description="Of this command.")] | None = None
+    actor: Annotated[Id, Meta(description="Of this actor.")] | None = None
+    since: Since | None = None
+    until: Until | None = None
+    order: Order = "asc"
     limit: Limit = PAGE
-    cursor: str | None = None
-    wait: Wait | None = None
-    expect: list[Expectation] = []
-    follow: Literal["1"] | None = None
+    cursor: Annotated[CursorText, Meta(description="Behind this cursor of a page or a stream.")] | None = None
+    wait: (
+        Annotated[Wait, Meta(description="Seconds to wait for `expect` (10), or until `cursor` is read (2).")] | None
+    ) = None
+    expect: Expect = []
+    follow: Annotated[Literal["1"], Meta(description="A stream, without end.")] | None = None
 
 
 class EventParameters(Struct, frozen=True):
@@ -107,7 +111,17 @@ class EventRoutes:
                 content_types=(EVENT_STREAM,),
                 headers=(("Last-Event-ID", "The `id` that a stream goes on behind; it goes before `cursor`."),),
             ),
-            Route("GET", "/v1/events/{cid}", Scope.READ, "The event of a CID.", EventParameters, Event, self.event),
+            Route(
+                "GET",
+                "/v1/events/{cid}",
+                Scope.READ,
+                "The event of a CID.",
+                EventParameters,
+                Event,
+                self.event,
+                answers_with=((ETAG, "The CID, in quotes."),),
+                is_conditional=True,
+            ),
         )
 
     async def events(self, call: Call) -> Answer:
@@ -125,10 +139,12 @@ class EventRoutes:
             cursor = self._cursor(text, kinds, descending=asked.order == "desc")
             if asked.follow:
                 return await self._stream(call, kinds, cursor, is_new=text is None)
-            wait_s = CURSOR_WAIT_S if asked.wait is None else asked.wait
+            is_waited_for = text is not None or expected or cursor.descending
+            wait_s = (CURSOR_WAIT_S if asked.wait is None else asked.wait) if is_waited_for else 0.0
             deadline = _now() + wait_s + GATHER_S
             shards = self._shards.of_kinds(kinds)
-            page = await read_events(shards, wanted(asked), cursor, asked.limit, wait_s, deadline, expected)
+            reading = partial(read_events, shards, wanted(asked), cursor, asked.limit, wait_s, deadline, expected)
+            page = await until_rests_on(expected, asked.wait, call, reading)
             behind = encode(page.cursor)
         following = None if page.is_end else _path(asked, behind)
         body = gathered_json(

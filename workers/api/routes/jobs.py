@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from annals.agents.reading.gathering.cursors import BadCursorError, open_text, seal_text
 from annals.agents.reading.jobs import TooManyJobsError
@@ -21,7 +21,7 @@ from annals.agents.reading.replays import (
 from annals.schemas.data.validation import Validator
 from annals.workers.api.choosing import read_body
 from annals.workers.api.http.answers import json_answer
-from annals.workers.api.http.parameters import Limit
+from annals.workers.api.http.parameters import CursorText, Limit
 from annals.workers.api.http.problems import TOO_MANY_REQUESTS, InvalidMember, Problem, all_invalid, not_found
 from annals.workers.api.http.routing import NoParameters, Route, Scope
 from annals.workers.registry import deciders
@@ -37,9 +37,8 @@ TARGET_NOT_PERMITTED: Final = "target_not_permitted"
 TOPIC_NOT_PERMITTED: Final = "topic_not_permitted"
 JOBS: Final = "/v1/jobs"
 REPLAYS: Final = "/v1/replays"
+LOCATION: Final = ("Location", "Where it is told how far it is.")
 _REQUESTS: Final = Validator(ReplayRequest)
-
-Cursor = Annotated[str, Meta(description="Where a page before this one ended.")]
 
 
 class One(Struct, frozen=True):
@@ -52,7 +51,7 @@ class PageParameters(Struct, frozen=True):
     """Which page."""
 
     limit: Limit = PAGE
-    cursor: Cursor | None = None
+    cursor: CursorText | None = None
 
 
 class JobStatus(Struct, frozen=True):
@@ -114,6 +113,7 @@ class JobRoutes:
                 self.start,
                 body=ReplayRequest,
                 status=202,
+                answers_with=(LOCATION,),
                 is_administrative=True,
             ),
             Route(

@@ -20,7 +20,7 @@ from annals.schemas.dag_json import encode
 from annals.schemas.suggestion import with_known
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.gathered import GATHER_S, Gathering, bad_cursors_refused, gathered_json
-from annals.workers.api.http.parameters import Bound, Id, Kind, Limit
+from annals.workers.api.http.parameters import CursorText, Kind, Limit, Since, Status, Until
 from annals.workers.api.http.problems import invalid
 from annals.workers.api.http.routing import Answer, Route, Scope
 from annals.workers.api.http.shapes import CidText, RecordedAt
@@ -38,11 +38,11 @@ class ListParameters(Struct, frozen=True):
     """Which aggregates are wanted; `since` (inclusive) and `until` (exclusive) compare the last event's time."""
 
     kind: Kind
-    status: Id | None = None
-    since: Bound | None = None
-    until: Bound | None = None
+    status: Status | None = None
+    since: Since | None = None
+    until: Until | None = None
     limit: Limit = PAGE
-    cursor: str | None = None
+    cursor: CursorText | None = None
 
 
 class ListedAggregate(Struct, frozen=True):

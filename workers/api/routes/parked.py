@@ -32,7 +32,7 @@ from annals.workers.api.choosing import (
     require_one,
 )
 from annals.workers.api.http.answers import json_answer
-from annals.workers.api.http.parameters import Bound, Id, Kind, Limit
+from annals.workers.api.http.parameters import CursorText, Id, Kind, Limit, Since, TypeName, Until
 from annals.workers.api.http.problems import invalid, not_found
 from annals.workers.api.http.routing import Answer, Route, Scope
 from annals.workers.api.http.shapes import CidText, RecordedAt
@@ -57,13 +57,13 @@ class Listed(Struct, frozen=True):
 
     name: str
     kind: Kind | None = None
-    type: Id | None = None
+    type: TypeName | None = None
     aggregate_id: Id | None = None
-    reason: str | None = None
-    since: Bound | None = None
-    until: Bound | None = None
+    reason: Annotated[str, Meta(description="For this reason.")] | None = None
+    since: Since | None = None
+    until: Until | None = None
     limit: Limit = PAGE
-    cursor: str | None = None
+    cursor: CursorText | None = None
 
 
 class OfSubscription(Struct, frozen=True):

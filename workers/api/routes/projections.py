@@ -9,8 +9,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Meta, Struct
 
-from annals.agents.reading.gathering.expecting import ExpectedAt, NotFoldedError, parse_expected, until_folded
-from annals.agents.reading.gathering.gather import PartitionReason
+from annals.agents.reading.gathering.expecting import ExpectedAt
+from annals.agents.reading.gathering.gather import Lag, PartitionReason
 from annals.agents.reading.gathering.row_cursors import decode_place, encode_place
 from annals.agents.reading.jobs import TooManyJobsError
 from annals.agents.reading.ports import NotReadyError
@@ -18,9 +18,17 @@ from annals.agents.reading.projecting.versions import TurnRefusedError
 from annals.agents.reading.queries.rows import wanted_of
 from annals.agents.reading.read_models.service import REBUILD, VERIFY, ProjectionStatus
 from annals.schemas.suggestion import with_known
-from annals.workers.api.gathered import bad_cursors_refused
+from annals.workers.api.gathered import (
+    EXPECT_WAIT_S,
+    LOOK_S,
+    Expect,
+    WaitExpected,
+    bad_cursors_refused,
+    until_expected,
+    until_rests_on,
+)
 from annals.workers.api.http.answers import json_answer
-from annals.workers.api.http.parameters import Limit, Version, Wait, shown
+from annals.workers.api.http.parameters import CursorText, Limit, shown
 from annals.workers.api.http.problems import (
     InvalidMember,
     Problem,
@@ -30,7 +38,7 @@ from annals.workers.api.http.problems import (
     timed_out,
 )
 from annals.workers.api.http.routing import NoParameters, Route, Scope
-from annals.workers.api.routes.jobs import JOBS, JobStatus, job_status, too_many
+from annals.workers.api.routes.jobs import JOBS, LOCATION, JobStatus, job_status, too_many
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -45,14 +53,9 @@ if TYPE_CHECKING:
     from annals.workers.api.http.routing import Answer, Call
 
 PAGE: Final = 100
-EXPECT_WAIT_S: Final = 10.0
-LOOK_S: Final = 0.02
 VERSION_IN_USE: Final = "version_in_use"
 NAME: Final = "{projection}"
 PATH: Final = f"/v1/projections/{NAME}"
-
-Expect = Annotated[list[str], Meta(description="`<kind>/<id>@<version>`: not before this event is folded. Repeatable.")]
-Cursor = Annotated[str, Meta(description="Where a page before this one ended.")]
 
 
 class One(Struct, frozen=True):
@@ -72,7 +75,7 @@ class DropParameters(Struct, frozen=True):
     """Which version is dropped."""
 
     projection: str
-    version: Version
+    version: Annotated[int, Meta(ge=1, description="The version whose rows go.")]
 
 
 class Projections(Struct, frozen=True):
@@ -92,6 +95,7 @@ class Rows(Struct, frozen=True):
     positions: dict[str, list[int | None]]
     missing: list[PartitionReason]
     stale: list[PartitionReason]
+    lag: Lag
 
 
 class StreamEnds(Protocol):
@@ -110,10 +114,9 @@ class StreamEnds(Protocol):
 class Expecting:
     """Read your own writes: asks again until the events that a caller names are in the answer."""
 
-    def __init__(self, shards: AllShards, kinds: Sequence[str], streams: StreamEnds) -> None:
-        """Take all shards, the kinds, and what knows how far journals are copied to streams."""
+    def __init__(self, shards: AllShards, streams: StreamEnds) -> None:
+        """Take all shards, and what knows how far journals are copied to streams."""
         self._shards = shards
-        self._kinds = kinds
         self._streams = streams
 
     async def require_there(self, kind: str, aggregate_id: str) -> None:
@@ -141,31 +144,11 @@ class Expecting:
             Problem: what is expected cannot be read (400), or did not come in time (504).
         """
         asked = call.parameters
-        try:
-            expected = [parse_expected(text, self._kinds) for text in asked.expect]
-        except ValueError as error:
-            raise invalid("expect", str(error)) from None
-        if not expected:
-            return await ask()
-        now = asyncio.get_running_loop().time
-        deadline = now() + (EXPECT_WAIT_S if asked.wait is None else asked.wait)
-        try:
-            offsets = await until_folded(self._shards, expected, deadline)
-        except NotFoldedError as error:
-            position = {"kind": error.kind, "partition": error.partition, "offset": error.offset}
-            raise timed_out(str(error), position=position) from None
+        offsets = await until_expected(self._shards, asked.expect, asked.wait, call)
         if stream is not None:
+            deadline = call.started + (EXPECT_WAIT_S if asked.wait is None else asked.wait)
             offsets = await self._in_stream(stream, offsets, deadline)
-        while True:
-            answer = await ask()
-            behind = [each for each in offsets if not _has(answer, each.kind, each.partition, each.offset)]
-            if not behind:
-                return answer
-            if now() >= deadline:
-                kind, partition, offset = behind[0]
-                position = {"kind": kind, "partition": partition, "offset": answer.positions[kind][partition]}
-                raise timed_out(f"offset {offset} of {kind}-{partition} is not in the rows yet", position=position)
-            await asyncio.sleep(LOOK_S)
+        return await until_rests_on(offsets, asked.wait, call, ask)
 
     async def _in_stream(self, stream: Rekeyed, expected: Sequence[ExpectedAt], deadline: float) -> list[ExpectedAt]:
         """Wait until expected events are copied, and return up to where the stream is to be folded then.
@@ -267,7 +250,7 @@ class ProjectionRoutes:
             cursor = encode_place(name, index, answer.version, answer.after or ())
             rest = {**index, "limit": asked.limit, "cursor": cursor}
             following = f"/v1/projections/{quote(name, safe='')}/rows?{urlencode(rest)}"
-        return json_answer(Rows(answer.rows, following, answer.positions, answer.missing, answer.stale))
+        return json_answer(Rows(answer.rows, following, answer.positions, answer.missing, answer.stale, answer.lag))
 
     async def rebuild(self, call: Call) -> Answer:
         """Begin to build rows anew."""
@@ -328,9 +311,17 @@ class ProjectionRoutes:
         return name
 
     def _job(self, verb: str, summary: str, parameters: type[Struct], handler: Any) -> Route:
-        path = f"{PATH}/{verb}"
         return Route(
-            "POST", path, Scope.ADMIN, summary, parameters, JobStatus, handler, status=202, is_administrative=True
+            "POST",
+            f"{PATH}/{verb}",
+            Scope.ADMIN,
+            summary,
+            parameters,
+            JobStatus,
+            handler,
+            status=202,
+            answers_with=(LOCATION,),
+            is_administrative=True,
         )
 
     def _done(self, verb: str, summary: str, parameters: type[Struct], handler: Any) -> Route:
@@ -358,8 +349,8 @@ def rows_parameters(projections: Mapping[str, Sequence[Projection[Any]]]) -> typ
     columns = columns_of(projections)
     fields: list[Any] = [("projection", str)]
     fields += [(column, str | None, None) for column in columns]
-    fields += [("limit", Limit, PAGE), ("cursor", Cursor | None, None)]
-    fields += [("expect", Expect, msgspec.field(default_factory=list)), ("wait", Wait | None, None)]
+    fields += [("limit", Limit, PAGE), ("cursor", CursorText | None, None)]
+    fields += [("expect", Expect, msgspec.field(default_factory=list)), ("wait", WaitExpected | None, None)]
     return msgspec.defstruct("RowsParameters", fields, frozen=True, kw_only=True)
 
 
@@ -371,11 +362,3 @@ def _require_terms(projection: Projection[Any], column: str, text: str) -> None:
         raise invalid(column, str(error)) from None
     if not terms:
         raise invalid(column, "has nothing to look for")
-
-
-def _has(answer: RowsAnswer, kind: str, partition: int, offset: int) -> bool:
-    """Whether rows rest on an event; rows that have nothing of its kind have nothing to wait for."""
-    if kind not in answer.positions:
-        return True
-    found = answer.positions[kind][partition]
-    return found is not None and found > offset

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from annals.agents.reading.gathering.gather import PartitionReason
+from annals.agents.reading.gathering.gather import Lag, PartitionReason
+from annals.schemas.values.fields import END
+from annals.workers.api.gathered import Expect, WaitExpected
 from annals.workers.api.http.answers import json_answer
-from annals.workers.api.http.parameters import ExactMoment, Id, Wait
+from annals.workers.api.http.parameters import ExactMoment, Id
 from annals.workers.api.http.routing import Route, Scope
-from annals.workers.api.routes.projections import Expect
 
 if TYPE_CHECKING:
     from annals.agents.reading.read_models.row_answers import RowAnswers
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
     from annals.workers.api.routes.projections import Expecting
 
 Text = Annotated[str, Meta(min_length=1, max_length=1024)]
-Reference = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}:.{0,256}\Z", description="`kind:id`, as `person:p-1`.")]
+Reference = Annotated[
+    str, Meta(pattern=rf"^[a-z][a-z0-9_]{{0,31}}:.{{0,256}}{END}", description="`kind:id`, as `person:p-1`.")
+]
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
     """What every question takes."""
 
     expect: Expect = []
-    wait: Wait | None = None
+    wait: WaitExpected | None = None
 
 
 class People(Waiting, frozen=True):
@@ -107,6 +110,7 @@ class Answered(Struct, frozen=True):
     missing: list[PartitionReason]
     stale: list[PartitionReason]
     truncated: bool
+    lag: Lag
 
 
 class QuestionRoutes:
@@ -125,7 +129,9 @@ class QuestionRoutes:
         async def answer(call: Call) -> Answer:
             given = msgspec.structs.asdict(call.parameters)
             found = await self._expecting(call, lambda: self._answers.ask(name, given))
-            return json_answer(Answered(found.rows, found.positions, found.missing, found.stale, found.is_truncated))
+            return json_answer(
+                Answered(found.rows, found.positions, found.missing, found.stale, found.is_truncated, found.lag)
+            )
 
         summary = (parameters.__doc__ or "").strip()
         path = f"/v1/questions/{name}"

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from annals.workers.api.http.answers import json_answer
 from annals.workers.api.http.routing import Answer, NoParameters, Route, Scope
-from annals.workers.api.routes.subscriptions import with_problems
+from annals.workers.api.routes.subscriptions import LOCK, with_lock, with_problems
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -99,7 +99,17 @@ class ReactionRoutes:
         """Return them."""
         return (
             Route("GET", "/v1/reactions", Scope.READ, "All reactions.", NoParameters, Reactions, self.list),
-            Route("GET", PATH, Scope.READ, "A reaction, how far it is, and its timers.", One, Reaction, self.get),
+            Route(
+                "GET",
+                PATH,
+                Scope.READ,
+                "A reaction, how far it is, and its timers.",
+                One,
+                Reaction,
+                self.get,
+                answers_with=(LOCK,),
+                is_conditional=True,
+            ),
             self._done("pause", "Have a reaction neither react nor fire timers until it is resumed.", self.pause),
             self._done("resume", "Have a reaction react, from where it stopped.", self.resume),
         )
@@ -123,10 +133,18 @@ class ReactionRoutes:
         return await _answer(self._administration.resume(call.parameters.name))
 
     def _done(self, verb: str, summary: str, handler: Any) -> Route:
-        path = f"{PATH}/{verb}"
-        return Route("POST", path, Scope.ADMIN, summary, One, Reaction, handler, is_administrative=True)
+        return Route(
+            "POST",
+            f"{PATH}/{verb}",
+            Scope.ADMIN,
+            summary,
+            One,
+            Reaction,
+            handler,
+            answers_with=(LOCK,),
+            is_administrative=True,
+        )
 
 
 async def _answer(asking: Awaitable[Answered]) -> Answer:
-    answered = await with_problems(asking)
-    return json_answer(answered.body, etag=answered.etag)
+    return with_lock(await with_problems(asking))

@@ -13,10 +13,10 @@ from annals.agents.ports import JournalError
 from annals.agents.publishing.administration import Refused
 from annals.schemas.subscription import NAME, Definition, Retry, Webhook
 from annals.schemas.wire.strict_json import NotJsonError, parse_strict
-from annals.workers.api.http.answers import json_answer
-from annals.workers.api.http.parameters import Limit
+from annals.workers.api.http.answers import NO_STORE, json_answer
+from annals.workers.api.http.parameters import CursorText, Limit
 from annals.workers.api.http.problems import NOT_READY, InvalidMember, Problem, invalid, not_ready
-from annals.workers.api.http.routing import Answer, Route, Scope
+from annals.workers.api.http.routing import ETAG, Answer, Route, Scope
 from annals.workers.kafka.connections import MissingTopicError, words_of
 
 if TYPE_CHECKING:
@@ -30,13 +30,14 @@ ALL: Final = "/v1/subscriptions"
 PATH: Final = f"{ALL}/{{name}}"
 PAGE: Final = 100
 IF_MATCH: Final = ("If-Match", "The ETag of what is replaced or deleted.")
+LOCK: Final = (ETAG, "What `If-Match` takes. It changes with what is asked for, not with how far that is.")
 
 
 class ListParameters(Struct, frozen=True):
     """How many, and from where on."""
 
     limit: Limit = PAGE
-    cursor: str | None = None
+    cursor: CursorText | None = None
 
 
 class One(Struct, frozen=True):
@@ -145,7 +146,17 @@ class SubscriptionRoutes:
         """Return them."""
         return (
             Route("GET", ALL, Scope.READ, "Subscriptions by name.", ListParameters, Subscriptions, self.list),
-            Route("GET", PATH, Scope.READ, "A subscription, and how far it is.", One, Subscription, self.get),
+            Route(
+                "GET",
+                PATH,
+                Scope.READ,
+                "A subscription, and how far it is.",
+                One,
+                Subscription,
+                self.get,
+                answers_with=(LOCK,),
+                is_conditional=True,
+            ),
             Route(
                 "PUT",
                 PATH,
@@ -158,6 +169,7 @@ class SubscriptionRoutes:
                 other_answers=((201, Subscription),),
                 problems=(409, 412, 422),
                 headers=(IF_MATCH,),
+                answers_with=(LOCK,),
                 is_administrative=True,
             ),
             Route(
@@ -210,9 +222,17 @@ class SubscriptionRoutes:
         return _answer(await with_problems(self._administration.resume(call.parameters.name)))
 
     def _done(self, verb: str, summary: str, handler: Any) -> Route:
-        path = f"{PATH}/{verb}"
         return Route(
-            "POST", path, Scope.ADMIN, summary, One, Subscription, handler, problems=(422,), is_administrative=True
+            "POST",
+            f"{PATH}/{verb}",
+            Scope.ADMIN,
+            summary,
+            One,
+            Subscription,
+            handler,
+            problems=(422,),
+            answers_with=(LOCK,),
+            is_administrative=True,
         )
 
 
@@ -253,4 +273,9 @@ async def with_problems(asking: Awaitable[T], what: str = "the topics") -> T:
 
 
 def _answer(answered: Answered) -> Answer:
-    return json_answer(answered.body, status=201 if answered.is_new else 200, etag=answered.etag)
+    return with_lock(answered, 201 if answered.is_new else 200)
+
+
+def with_lock(answered: Answered, status: int = 200) -> Answer:
+    """Return what is answered, with its ETag. No cache may keep it: how far it is changes, and its ETag does not."""
+    return json_answer(answered.body, status=status, etag=answered.etag, cache_control=NO_STORE)

@@ -410,6 +410,23 @@ def test_events_stop_at_a_gap_with_1(journal: Journal) -> None:
     assert "offset 2 has version 4, the last event that counts is version 2" in journal.errors
 
 
+@pytest.mark.parametrize(
+    ("words", "versions"),
+    [
+        ("--from 2 --to 4", [2, 3, 4]),
+        ("--reverse", [5, 4, 3, 2, 1]),
+        ("--to 4 --reverse --limit 2", [4, 3]),
+        ("--limit 2", [1, 2]),
+    ],
+)
+def test_events_between_versions_are_shown_forwards_and_backwards(
+    journal: Journal, words: str, versions: list[int]
+) -> None:
+    journal.write(chain("p-1", 5))
+    status, printed = journal.ask("events", "person", "p-1", *words.split())
+    assert (status, [json.loads(line)["version"] for line in printed.splitlines()]) == (0, versions)
+
+
 def test_no_events_is_1(journal: Journal) -> None:
     assert journal.ask("events", "person", "nobody") == (1, "")
     assert "there is no event" in journal.errors

@@ -36,6 +36,15 @@ async def test_a_state_is_answered_with_its_head_as_etag():
         assert (await api("HEAD", ADA))[::2] == (200, b"")
 
 
+async def test_what_an_answer_rests_on_and_how_old_that_is_is_in_a_header():
+    async with aggregates_of(person=chain("p-1", 3)) as api:
+        for path in (ADA, f"{ADA}?version=1", f"{ADA}/events"):
+            _, headers, _ = await api("GET", path)
+            assert headers["annals-position"] == "partition=0; offset=3; events=0; seconds=0.000"
+        _, headers, _ = await api("GET", f"{ADA}/events", headers={"accept": "application/vnd.ipld.car"})
+        assert headers["annals-position"].startswith("partition=0; offset=3; ")
+
+
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
@@ -95,6 +104,20 @@ async def test_a_version_that_is_waited_for_is_answered_when_it_comes():
         request = api("GET", ADA + "?expect_at_least=3&wait=30")
         journals["person"].append(events[2:])
         assert (await request)[2]["version"] == 3
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/vnd.ipld.car"])
+async def test_events_of_a_version_that_is_waited_for_are_answered_when_it_comes(accept):
+    events = chain("p-1", 3)
+    async with reading(person=events[:2]) as (shards, journals), serving(AggregateRoutes(shards).routes()) as api:
+        path = f"{ADA}/events?from=3&expect_at_least=3"
+        status, _, problem = await api("GET", f"{path}&wait=0", headers={"accept": accept})
+        assert (status, problem["code"], problem["position"]) == (504, "timeout", {"partition": 0, "offset": 2})
+        request = api("GET", f"{path}&wait=30", headers={"accept": accept})
+        journals["person"].append(events[2:])
+        status, _, body = await request
+        assert status == 200
+        assert events[2].value in body if accept != "application/json" else body["events"][0]["version"] == 3
 
 
 class Moved:

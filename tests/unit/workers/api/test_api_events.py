@@ -14,6 +14,7 @@ from yarl import URL
 from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.events import read_events
 from annals.schemas.cid import cid_text
+from annals.workers.api.routes import correlations as correlations_routes
 from annals.workers.api.routes import events as events_routes
 from annals.workers.settings import Settings
 from chained import chain
@@ -134,6 +135,24 @@ async def test_what_is_wrong_is_said(query, status, code):
         await read_all(deployment)
         answered, _, body = await apis[0]("GET", f"/v1/events?{query}")
         assert (answered, body["code"]) == (status, code)
+
+
+async def test_a_page_with_nothing_before_it_waits_for_nothing(monkeypatch):
+    """Goes red when a partition that hangs costs the first page the time that is for readers behind a cursor, too."""
+    waited = []
+
+    async def read(shards, wanted, cursor, limit, wait_s, *rest):
+        waited.append(wait_s)
+        return await read_events(shards, wanted, cursor, limit, wait_s, *rest)
+
+    monkeypatch.setattr(events_routes, "read_events", read)
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", story())
+        await read_all(deployment)
+        _, _, body = await apis[0]("GET", "/v1/events?limit=1&wait=3")
+        await apis[0]("GET", body["next"])
+        await apis[0]("GET", "/v1/events?order=desc&wait=3")
+    assert waited == [0.0, 2.0, 3.0]
 
 
 @pytest.mark.parametrize(
@@ -278,6 +297,25 @@ async def test_a_correlation_is_a_tree_over_partitions():
         assert (await apis[0]("GET", "/v1/correlations/none"))[2]["roots"] == []
 
 
+async def test_a_correlation_waits_for_what_its_asker_wrote():
+    events = story(4)
+    expect = quote(f"person/{id_in(1, 2)}@2", safe="")
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", events[:3])
+        await read_all(deployment)
+        status, _, problem = await apis[0]("GET", f"/v1/correlations/r?expect={expect}&wait=0")
+        assert (status, problem["code"]) == (504, "timeout")
+        asked = [asyncio.create_task(api("GET", f"/v1/correlations/r?expect={expect}&wait=30")) for api in apis]
+        await asyncio.sleep(0)
+        deployment.append("person", events[3:])
+        for task in asked:
+            status, _, body = await task
+            node = body["roots"][0]
+            while node["children"]:
+                (node,) = node["children"]
+            assert (status, node["command_id"]) == (200, "command-3")
+
+
 async def test_a_correlation_of_very_many_events_is_truncated_and_one_of_a_long_chain_answered(monkeypatch):
     monkeypatch.setattr("annals.workers.api.routes.correlations.PART", 200)
     monkeypatch.setattr("annals.workers.api.routes.correlations.MOST_EVENTS", 1_500)
@@ -316,6 +354,34 @@ async def test_what_was_written_is_read_at_any_worker():
             assert (status, cids(body)[-1]) == (200, cid_text(second.cid))
         status, _, body = await apis[0]("GET", f"/v1/events?expect={expect.replace('%402', '%409')}&wait=0.1")
         assert (status, body["code"], body["position"]["offset"]) == (504, "timeout", 2)
+
+
+@pytest.mark.parametrize("path", ["/v1/events?", "/v1/correlations/r?"])
+async def test_what_was_written_is_not_missing_in_the_answer(monkeypatch, path):
+    """Goes red when a worker that hangs after its event was waited for makes an answer of 200 without it."""
+    left = 0
+
+    async def read(*asked):
+        nonlocal left
+        left -= 1
+        found = await read_events(*asked)
+        return (
+            found
+            if left < 0
+            else found._replace(events=[], positions={"person": [None, *found.positions["person"][1:]]})
+        )
+
+    for routes in (events_routes, correlations_routes):
+        monkeypatch.setattr(routes, "read_events", read)
+    async with deployed({"person": 1}, [("person", 0)]) as (deployment, (api,)):
+        deployment.append("person", [event("person", "p-1")])
+        await read_all(deployment)
+        left = 2
+        status, _, body = await api("GET", f"{path}expect=person/p-1@1&wait=30")
+        assert (status, body["positions"], left) == (200, {"person": [1]}, -1)
+        left = 1
+        status, _, body = await api("GET", f"{path}expect=person/p-1@1&wait=0")
+        assert (status, body["position"]) == (504, {"kind": "person", "partition": 0, "offset": None})
 
 
 class Stream:

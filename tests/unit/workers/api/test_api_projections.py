@@ -52,7 +52,7 @@ async def serving_projections(journals):
     every = EveryJournal(journals)
     service = ProjectionService(models, topic, sources, DECIDERS, every, partitions, Clock(), ScratchStores())
     jobs = Jobs(JobRecordsInMemory(), Group(ME), service.works(), Clock(), numbered())
-    expecting = Expecting(shards, tuple(DECIDERS), None)
+    expecting = Expecting(shards, None)
     routes = [
         *ProjectionRoutes(service, jobs, answers, expecting, VERSIONS).routes(),
         *QuestionRoutes(answers, expecting).routes(),
@@ -106,6 +106,8 @@ async def test_the_questions_are_answered_with_what_they_rest_on():
         body = await get(api, "/v1/questions/people?email=ADA%40example.org")
         assert (ids(body), body["missing"], body["stale"]) == (["p-1"], [], [])
         assert body["positions"] == {"person": [0, 1, 0]}
+        assert body["lag"] == {"events": 0, "seconds": 0.0}
+        assert (await get(api, "/v1/projections/people_directory/rows"))["lag"] == {"events": 0, "seconds": 0.0}
         assert body["rows"][0]["shared_with"] == []
         assert ids(await get(api, "/v1/questions/members?organization_id=o-1&role_id=r")) == ["o-1"]
         assert ids(await get(api, "/v1/questions/members?organization_id=o-1&role_id=s")) == []
@@ -220,6 +222,11 @@ async def test_rows_wait_for_what_their_asker_wrote():
         shard.read(journals)
         assert ids(await get(api, path)) == ["p/1"]
         await get(api, "/v1/questions/steps?due=ready&expect=nothing", 400)
+        for path in ("/v1/questions/steps?due=ready", "/v1/projections/people_directory/rows?limit=1"):
+            body = await get(api, f"{path}&expect=nothing&expect=person/p@0", 400)
+            assert [error["path"] for error in body["errors"]] == ["expect", "expect"]
+            body = await get(api, path + "&expect=person/p@1" * 21, 400)
+            assert body["detail"] == "expect: at most 20 events are waited for"
 
 
 async def test_projections_are_listed_rebuilt_and_verified():

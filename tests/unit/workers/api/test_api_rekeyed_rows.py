@@ -19,6 +19,8 @@ class Journal:
     def of(self, kind, aggregate_id):
         return self
 
+    kinds = tuple(REGISTRY)
+
     async def until_version(self, aggregate_id, version, deadline):
         return True
 
@@ -46,7 +48,7 @@ class Stream:
 
 @asynccontextmanager
 async def asking(stream):
-    expecting = Expecting(Journal(), tuple(REGISTRY), stream)
+    expecting = Expecting(Journal(), stream)
     routes = ProjectionRoutes(None, None, stream, expecting, {"gathering": (GATHERED,)}).routes()
     async with serving(routes, audit=Audit()) as api:
         yield api

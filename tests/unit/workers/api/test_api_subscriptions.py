@@ -102,6 +102,7 @@ async def test_a_subscription_from_put_to_delete(api):
 
     status, headers, found = await api("GET", PATH)
     assert (status, headers["etag"], found["name"]) == (200, '"1"', "billing")
+    assert headers["cache-control"] == "no-store"  # how far it is changes, and its ETag does not
     assert (await api("GET", "/v1/subscriptions"))[2] == {"subscriptions": [found], "next": None}
     assert (await api("POST", f"{PATH}/pause"))[2]["status"] == "paused"
     status, headers, found = await api("POST", f"{PATH}/resume")

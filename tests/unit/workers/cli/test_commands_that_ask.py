@@ -19,7 +19,7 @@ from annals.workers.api.routes.listed import ListRoutes
 from annals.workers.api.routes.snapshots import SnapshotRoutes
 from annals.workers.api.routes.stats import StatsRoutes
 from annals.workers.cli import main
-from api_serving import Audit, reading, serving
+from api_serving import Alone, Audit, reading, serving
 from chained import chain
 
 
@@ -36,21 +36,6 @@ async def annals(monkeypatch: pytest.MonkeyPatch, port: int, *words: str) -> tup
 
     status = await asyncio.to_thread(run)
     return status, out.buffer.getvalue().decode(), errors.getvalue()  # type: ignore[attr-defined]
-
-
-class Alone:
-    """A group of one."""
-
-    me = None
-
-    def all(self):
-        return []
-
-    def owner(self, kind, partition):
-        return None
-
-    def standbys(self, kind, partition):
-        return []
 
 
 async def test_states_snapshots_events_and_statistics_are_told_by_the_command_line(
@@ -109,6 +94,9 @@ async def test_states_snapshots_events_and_statistics_are_told_by_the_command_li
             lines = [json.loads(line) for line in (await said(0, "events", *who, "--api", url)).splitlines()]
             history = (await api("GET", "/v1/aggregates/person/p%2F1%20%C3%BC/events"))[2]["events"]
             assert lines == history
+            part = await said(0, "events", *who, "--api", url, "--from", "2", "--to", "4", "--reverse", "--limit", "2")
+            assert [json.loads(line)["version"] for line in part.splitlines()] == [4, 3]
+            assert "version 5" in await said(0, "state", *who, "--expect-at-least", "5")
             assert "there is no event" in await said(1, "events", "person", "p-2", "--api-url", url)
 
             stats = json.loads(await said(0, "stats", "--json"))

@@ -56,6 +56,55 @@ async def test_every_worker_answers_for_all():
             assert await shards.of("person", id_in(1, 2)).offset_of(id_in(1, 2), 1) == 0
 
 
+class CountingEvents:
+    """A shard that counts the events that it is asked for, and those that it has read."""
+
+    def __init__(self, shard, read):
+        self._shard, self._read = shard, read
+
+    def __getattr__(self, name):
+        return getattr(self._shard, name)
+
+    async def find(self, *asked, **how):
+        page = await self._shard.find(*asked, **how)
+        self._read.append(len(page.events))
+        return page
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("spread", ["even", "one after the other", "in one"])
+async def test_a_page_reads_little_more_than_it_shows(spread, descending):
+    """Goes red when each partition is asked for a whole page: of four, three are read and verified for nothing."""
+    partitions, count, limit = 4, 100, 80
+    seconds = {"even": lambda at, n: n * partitions + at, "one after the other": lambda at, n: at * count + n}
+    deployment, most = Deployment({"person": partitions}), 2.5 * limit
+    for partition in range(1 if spread == "in one" else partitions):
+        last = None
+        for number in range(count):
+            second = seconds.get(spread, lambda at, n: n)(partition, number)
+            last = event("person", id_in(partition, partitions), last, second)
+            deployment.append("person", [last])
+    worker = deployment.worker("a", *[("person", partition) for partition in range(partitions)])
+    try:
+        await worker.read()
+        shards = AllShards(worker, worker, InProcess(deployment), {"person": partitions})
+        read, found = [], []
+        counted = [CountingEvents(shard, read) for shard in shards.of_kinds({"person": partitions})]
+        cursor, is_end = begin({"person": partitions}, descending=descending), False
+        while not is_end:
+            page = await read_events(counted, ALL, cursor, limit, 0.0, soon())
+            cursor, is_end = page.cursor, page.is_end
+            assert is_end or len(page.events) == limit
+            assert sum(read) <= most, read
+            found += page.events
+            read.clear()
+    finally:
+        await deployment.close()
+    times = [each.event["recorded_at"] for each in found]
+    assert len({each.cid for each in found}) == len(found) == count * (1 if spread == "in one" else partitions)
+    assert times == sorted(times, reverse=descending)
+
+
 async def test_a_partition_that_nobody_has_is_missing_and_keeps_its_place():
     async with two_workers() as (deployment, at_a, _):
         await deployment.workers[1].lose(("person", 1))

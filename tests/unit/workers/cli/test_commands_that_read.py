@@ -1,0 +1,201 @@
+"""Commands that read over all partitions: events, lists of aggregates, correlations and questions."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+from asyncio.subprocess import PIPE, Process, create_subprocess_exec
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
+from structlog.testing import capture_logs
+
+from annals.agents.aggregates import REGISTRY
+from annals.schemas.cid import cid_text
+from annals.workers.cli import main
+from gathered import event, id_in
+from gathered_serving import deployed, read_all
+from processes import ENTRY_POINT, own_environment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+ONE_EACH = dict.fromkeys(REGISTRY, 1) | {"person": 2}
+ALL = [(kind, partition) for kind, count in ONE_EACH.items() for partition in range(count)]
+WITHIN_S = 300
+FIRST, SECOND = id_in(0, 2), id_in(1, 2)
+
+
+async def annals(monkeypatch: pytest.MonkeyPatch, url: str, *words: str) -> tuple[int, str, str]:
+    """Run a command against an API of this process, beside it."""
+    monkeypatch.setenv("ANNALS_API_URL", url)
+    out, errors = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+
+    def run() -> int:
+        with redirect_stdout(out), redirect_stderr(errors), pytest.raises(SystemExit) as ended:
+            main(list(words))
+        out.flush()
+        return int(str(ended.value.code))
+
+    status = await asyncio.to_thread(run)
+    return status, out.buffer.getvalue().decode(), errors.getvalue()  # type: ignore[attr-defined]
+
+
+@asynccontextmanager
+async def told(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """What a command says over a story of three events."""
+    async with deployed(ONE_EACH, ALL) as (deployment, (api,)):
+        first = event("person", FIRST, second=1, command_id="a", type_="PersonRegistered", actor="hr")
+        second = event("person", SECOND, second=2, command_id="b", causation_id="a", type_="PersonRegistered")
+        third = event("person", FIRST, first, 3, command_id="c", causation_id=cid_text(second.cid))
+        deployment.append("person", [first, second, third])
+        await read_all(deployment)
+
+        async def said(status: int, *words: str) -> str:
+            found, out, errors = await annals(monkeypatch, f"http://127.0.0.1:{api.port}", *words)
+            assert found == status, (words, out, errors)
+            return out or errors
+
+        with capture_logs():  # those of the API, which go to standard output here
+            yield said
+
+
+def commands(lines: str) -> list[str]:
+    return [json.loads(line)["command_id"] for line in lines.splitlines()]
+
+
+async def test_events_of_all_aggregates_are_printed_by_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annals.workers.cli.events.PAGE", 1)  # each event is on a page of its own
+    async with told(monkeypatch) as said:
+        assert commands(await said(0, "events")) == ["a", "b", "c"]
+        assert commands(await said(0, "events", "--kind", "person", "--reverse")) == ["c", "b", "a"]
+        assert commands(await said(0, "events", "--limit", "2")) == ["a", "b"]
+        assert commands(await said(0, "events", "--type", "PersonRegistered")) == ["a", "b"]
+        assert commands(await said(0, "events", "--correlation-id", "r", "--actor", "hr")) == ["a"]
+        assert commands(await said(0, "events", "--causation-id", "a")) == ["b"]
+        assert commands(await said(0, "events", "--command-id", "c")) == ["c"]
+        since = "2026-11-21T09:30:02+00:00"
+        assert commands(await said(0, "events", "--since", since, "--until", "2026-11-21T09:30:03Z")) == ["b"]
+        assert "there is no event of those that are wanted" in await said(1, "events", "--kind", "workflow")
+        assert "Is PersonRenamed meant?" in await said(2, "events", "--type", "PersonRenamd")
+
+
+async def test_events_are_followed_until_it_is_told_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with told(monkeypatch) as said:
+        await said(0, "events", "--limit", "1")
+        environment = own_environment(ANNALS_API_URL=os.environ["ANNALS_API_URL"])
+
+        async def followed(*words: str) -> Process:
+            command = [str(ENTRY_POINT), "events", "--follow", *words]
+            return await create_subprocess_exec(*command, env=environment, stdout=PIPE, stderr=PIPE)
+
+        async with asyncio.timeout(WITHIN_S):
+            out, _ = await (limited := await followed("--limit", "3")).communicate()
+            assert (limited.returncode, commands(out.decode())) == (0, ["a", "b", "c"])
+            _, errors = await (refused := await followed("--since", "yesterday")).communicate()
+            assert (refused.returncode, errors[:12]) == (2, b"annals: 400:")
+            endless = await followed("--actor", "hr")
+            assert endless.stdout is not None
+            assert json.loads(await endless.stdout.readline())["command_id"] == "a"
+            endless.terminate()
+            assert await endless.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("events --from 2", "--from needs ID"),
+        ("events --to 2", "--to needs ID"),
+        ("events person", "Missing argument 'ID'"),
+        ("events person p --kind person", "--kind is for all aggregates, without ID"),
+        ("events person p --type PersonRenamed", "--type is for all aggregates, without ID"),
+        ("events person p --correlation-id r", "--correlation-id is for all aggregates, without ID"),
+        ("events person p --follow", "--follow is for all aggregates, without ID"),
+        ("events --follow --reverse", "exclude one another"),
+        ("ask people email", "'email' is not NAME=VALUE, as email=ada@example.org"),
+        ("ask peple email=a", "there is no question 'peple'"),
+    ],
+)
+async def test_what_does_not_fit_together_is_refused(monkeypatch: pytest.MonkeyPatch, words: str, says: str) -> None:
+    status, out, errors = await annals(monkeypatch, "http://127.0.0.1:1", *words.split())
+    assert (status, out) == (2, "")
+    assert says in errors
+
+
+async def test_aggregates_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with told(monkeypatch) as said:
+        lines = (await said(0, "aggregates", "person")).splitlines()
+        assert len(lines) == 2
+        (line,) = [
+            line for line in lines if line.startswith(f"{FIRST}  version 2  active  last event 2026-11-21T09:30:03")
+        ]
+        assert " bytes  head bafyr4i" in line
+        (found,) = (await said(0, "aggregates", "person", "--json", "--since", "2026-11-21T09:30:03Z")).splitlines()
+        assert (json.loads(found)["aggregate_id"], json.loads(found)["snapshot_version"]) == (FIRST, None)
+        assert len((await said(0, "aggregates", "person", "--limit", "1")).splitlines()) == 1
+        assert await said(0, "aggregates", "workflow") == ""
+        assert "400: " in await said(2, "aggregates", "person", "--status", "actve")
+
+
+async def test_a_correlation_is_shown_as_a_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with told(monkeypatch) as said:
+        assert await said(0, "correlation", "r") == (
+            "command a\n"
+            f"- PersonRegistered, person {FIRST} version 1, 2026-11-21T09:30:01.000000Z\n"
+            "  command b\n"
+            f"  - PersonRegistered, person {SECOND} version 1, 2026-11-21T09:30:02.000000Z\n"
+            "    command c\n"
+            f"    - PersonRenamed, person {FIRST} version 2, 2026-11-21T09:30:03.000000Z\n"
+        )
+        assert json.loads(await said(0, "correlation", "r", "--json"))["correlation_id"] == "r"
+        assert "there is no event of the correlation 'x'" in await said(1, "correlation", "x")
+
+
+ROW = {"aggregate_id": "p-1", "emails": ["a@example.org"]}
+ANSWER = {"rows": [ROW], "positions": {"person": [3]}, "missing": [], "stale": [], "truncated": False}
+MISSING = [{"kind": "person", "partition": 1, "reason": "no answer in time"}]
+PAGE = {
+    "events": [{"version": 1}],
+    "aggregates": [],
+    "roots": [],
+    "truncated": False,
+    "missing": MISSING,
+    "next": "/v1/x",
+}
+
+
+async def test_questions_are_asked_with_their_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        asked.append(request.path_qs)
+        found = ANSWER if "email=a%40" in request.path_qs else ANSWER | {"rows": []}
+        return web.json_response(found, headers={"x-request-id": "r"})
+
+    async with RawTestServer(answer) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        words = ("ask", "people", "email=a@example.org", "expect=person/p=1@3")
+        assert await annals(monkeypatch, url, *words) == (0, json.dumps(ROW, separators=(",", ":")) + "\n", "")
+        status, out, _ = await annals(monkeypatch, url, *words, "--json")
+        assert (status, json.loads(out)) == (0, ANSWER)
+        assert await annals(monkeypatch, url, "ask", "agents", "capability=x", "capability=y") == (1, "", "")
+    people = "/v1/questions/people?email=a%40example.org&expect=person%2Fp%3D1%403"
+    assert asked == [people, people, "/v1/questions/agents?capability=x&capability=y"]
+
+
+@pytest.mark.parametrize("words", ["events", "aggregates person", "correlation r", "ask agents"])
+async def test_an_answer_without_a_partition_is_none(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """Goes red when what a worker that hangs has is left out without a word, or asked for without end."""
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.json_response(PAGE | {"rows": []}, headers={"x-request-id": "r"})
+
+    async with RawTestServer(answer) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        status, _, errors = await annals(monkeypatch, url, *words.split())
+        assert (status, errors) == (2, "annals: person-1 does not answer: no answer in time\n")
