@@ -12,7 +12,7 @@ from aiokafka.client import AIOKafkaClient
 
 from annals.agents.ports import DamagedBatchError
 from annals.workers.kafka.connections import connect
-from annals.workers.kafka.read.ranges import read_next, read_range
+from annals.workers.kafka.read.ranges import NextRecords, read_range
 from annals.workers.kafka.read.single_record import record_at
 from annals.workers.tools.broker import Broker
 from chained import Sealed, chain, write
@@ -140,7 +140,7 @@ async def test_who_looks_for_one_record_names_it(broker: Broker, length: Callabl
     with other_length(broker, length):
         async with connected(broker) as client, asyncio.timeout(WITHIN_S):
             with pytest.raises(DamagedBatchError, match=NAMED):
-                await read_next(client, WHERE, AT, 1)
+                await NextRecords().read(client, WHERE, AT, 1)
             with pytest.raises(DamagedBatchError, match=NAMED):
                 await record_at(client, WHERE, AT)
 
