@@ -116,27 +116,6 @@ def rows_with_the_progress(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(KafkaDeliveryLog, "deliver", in_two)
 
 
-def fence_before_rows(patch: pytest.MonkeyPatch) -> None:
-    """Who delivers reads what is not acknowledged before it fences the one before it."""
-    fence, deliver = KafkaDeliveryLog.fence, KafkaDeliveryLog.deliver
-    late: set[KafkaDeliveryLog] = set()
-
-    async def later(self: Any) -> None:
-        if self._name is None:
-            await fence(self)
-        else:
-            late.add(self)
-
-    async def fencing(self: Any, writes: DeliveryWrites) -> None:
-        if self in late:
-            late.discard(self)
-            await fence(self)
-        await deliver(self, writes)
-
-    patch.setattr(KafkaDeliveryLog, "fence", later)
-    patch.setattr(KafkaDeliveryLog, "deliver", fencing)
-
-
 MEASURES: list[Patch] = [
     fence_before_progress,
     event_of_the_progress,
@@ -145,4 +124,4 @@ MEASURES: list[Patch] = [
     settled_progress,
     reached_progress,
 ]
-OF_DELIVERY: list[Patch] = [order_of_an_aggregate, rows_with_the_progress, fence_before_rows]
+OF_DELIVERY: list[Patch] = [order_of_an_aggregate, rows_with_the_progress]

@@ -143,7 +143,8 @@ def plan_of(seed: int) -> Plan:
     plan = _with_opening_faults(plan, random.Random(f"{seed} openings"), end)  # noqa: S311
     plan = _with_readers(plan, random.Random(f"{seed} readers"), end)  # noqa: S311
     plan = _with_publishers(plan, random.Random(f"{seed} publishers"), end)  # noqa: S311
-    return _with_answers(plan, random.Random(f"{seed} answers"))  # noqa: S311
+    has_answers = plan.has_publishers and random.Random(f"{seed} answers").random() >= 0.5  # noqa: S311
+    return plan._replace(has_answers=has_answers)
 
 
 def _with_restore_points(plan: Plan, rng: random.Random, end: float) -> Plan:
@@ -181,17 +182,6 @@ def _with_publishers(plan: Plan, rng: random.Random, end: float) -> Plan:
     if not plan.has_readers or rng.random() < 0.5:
         return plan
     return _with_faults(plan._replace(has_publishers=True), PUBLISHING_FAULTS, rng, end)
-
-
-def _with_answers(plan: Plan, rng: random.Random) -> Plan:
-    """Return the plan with a subscriber that acknowledges; half of those with publishers without.
-
-    There `progress` keeps its ends: those who deliver write to it so often that a loss is grown over before the other
-    writers of its partition look, and none of them would notice it.
-    """
-    if not plan.has_publishers or rng.random() < 0.5:
-        return plan
-    return plan._replace(has_answers=True, faults=tuple(each for each in plan.faults if each.what != "progress_cut"))
 
 
 def _with_faults(plan: Plan, kinds: Sequence[str], rng: random.Random, end: float) -> Plan:
