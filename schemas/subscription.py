@@ -110,7 +110,7 @@ class Definition(Struct, frozen=True, forbid_unknown_fields=True):
             yield "key", "must be aggregate_id, or data. and the name of a member"
         if self.retention != LIMITED and self.delivery != STREAM:
             yield "retention", f"must be {LIMITED} with delivery {self.delivery}: what was answered is not read again"
-        if (self.delivery == "webhook") != (self.webhook is not None):
+        if (self.delivery == WEBHOOK) != (self.webhook is not None):
             yield "webhook", "is needed with delivery webhook, and has no place with another"
         elif self.webhook is not None and (wrong := url_problem(self.webhook.url)) is not None:
             yield "webhook.url", wrong

@@ -109,16 +109,22 @@ class Journal:
 
 
 @asynccontextmanager
-async def run_meanwhile(made: Any) -> AsyncIterator[None]:
-    """Run what has `run` and `close`; at the end it is cancelled and closed, and what it failed with is raised."""
-    task = asyncio.create_task(made.run())
+async def run_meanwhile(*made: Any, beside: Sequence[Any] = ()) -> AsyncIterator[None]:
+    """Run what has `run` and `close`; at the end it is cancelled and closed, and what it failed with is raised.
+
+    beside: what runs too, and has no `close`.
+    """
+    tasks = [asyncio.create_task(each.run()) for each in (*beside, *made)]
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        await made.close()
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        for each in made:
+            await each.close()
 
 
 @asynccontextmanager

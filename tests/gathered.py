@@ -17,7 +17,6 @@ from chained import Sealed
 from following import Clock, Damages, Journal
 
 START = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
-CREATING = {"person": ("PersonRegistered", {"name": "Ada"}), "organization": ("OrganizationFounded", {"name": "Acme"})}
 
 
 def event(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -232,7 +233,9 @@ class World:
             yield shard
 
     @asynccontextmanager
-    async def publisher(self, shard: Shard, poster: Any = lambda _: None) -> AsyncIterator[Publisher]:
+    async def publisher(
+        self, shard: Shard, poster: Any = lambda _: None, draw: Any = random.random
+    ) -> AsyncIterator[Publisher]:
         """A publisher in a process of its own: what it has open at its end stays open."""
         logs = self.logs(self.network)
         publisher = Publisher(
@@ -253,6 +256,7 @@ class World:
                 self.counts,
                 ("person", "workflow"),
                 1,
+                draw,
                 poster,
             ),
         )

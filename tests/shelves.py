@@ -86,7 +86,7 @@ class Shelf(World):
         log = KafkaDeliveryLogs(self.options(), NAMES, "annals", "person", 0, 1, "none").delivering("all")
         await log.fence()
         changes = {row_key(row): row for row in rows} | {row_key(row): None for row in settled}
-        await log.deliver(DeliveryWrites(changes, Progress(1, None, 1), parked=records))
+        await log.deliver(DeliveryWrites(changes, Progress(1, None, 1), 0, parked=records))
         await log.close()
 
     async def park(self, *numbers):

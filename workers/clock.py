@@ -1,7 +1,8 @@
-"""The only clock, and the only source of random ids."""
+"""The only clocks, and the only source of random ids."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from datetime import UTC, datetime
@@ -44,6 +45,11 @@ class SteadyClock:
     def monotonic(self) -> float:
         """Return seconds that never step back, from some start."""
         return self._clock.monotonic()
+
+
+def loop_time() -> float:
+    """Return the event loop's time in seconds: in a simulation that of the history, not the machine's."""
+    return asyncio.get_running_loop().time()
 
 
 def new_id() -> str:

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import Follower
     from annals.workers.app import AnnalsApp
     from annals.workers.partitions import Actor
+    from annals.workers.projections.worker import ProjectionWork
     from annals.workers.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -292,12 +293,9 @@ class Reader:
         return self._parts.projections, self._parts.rekeying
 
     async def _serve_by(self, client: AIOKafkaClient, counts: dict[str, int]) -> None:
+        """Make all that reads, and run it."""
         known, sources = deciders(), Sources(of_journals=True)
-        instance_id = lasting_instance(self._settings)
-        if self._former_member is not None and instance_id is None:
-            with suppress(KafkaError):  # then it leaves with its session
-                await leave_for(client, self._group, self._former_member)
-            self._former_member = None
+        self._membership = await self._join(client)
         wiring, rekeying = self._put_together(client, known, counts)
         shards = ReadingShards(
             self._settings,
@@ -318,7 +316,6 @@ class Reader:
             publishes=self._settings.publish,
             standby_replicas=self._settings.standby_replicas,
         )
-        self._membership = Membership(self._group, instance_id, READING_SESSION_TIMEOUT_MS)
         handler = event_handler(shards.partitions_here.of)
         app = create_app(
             self._settings,
@@ -338,33 +335,50 @@ class Reader:
             SystemClock(),
         )
         self.shards.current = shards
+        everywhere = cast("Any", self._api.shards or shards)
+        work = wiring.work(FollowedHere(shards, rekeying), everywhere, self._api.peers)
+        self._parts.jobs = JobWiring(self._settings, self.members, wiring.service(everywhere), self.metrics)
+        await self._run(app, shards, work, self._parts.jobs)
+
+    async def _join(self, client: AIOKafkaClient) -> Membership:
+        """Return the membership in the group; what is left of a child before, which would hold partitions, leaves."""
+        instance_id = lasting_instance(self._settings)
+        if self._former_member is not None and instance_id is None:
+            with suppress(KafkaError):  # then it leaves with its session
+                await leave_for(client, self._group, self._former_member)
+            self._former_member = None
+        return Membership(self._group, instance_id, READING_SESSION_TIMEOUT_MS)
+
+    async def _run(self, app: AnnalsApp, shards: ReadingShards, work: ProjectionWork, jobs: JobWiring) -> None:
+        """Run what is made until the stop, or until the app ends; then end it, what rests on something before that.
+
+        So whoever asks shards ends before they are suspended, the group is left before they close their stores, and the
+        subscriptions that their publishers ask are followed until these have closed.
+        """
+        parts = self._parts
         watches = (self._watch, self._blocked, self._topics_of_subscribers)
-        watching = [asyncio.create_task(each.run(), name="watch") for each in watches]
-        everywhere = self._api.shards or shards
-        work = wiring.work(FollowedHere(shards, rekeying), cast("Any", everywhere), self._api.peers)
+        watching = [asyncio.create_task(each.run(), name="watch") for each in watches if each is not None]
         projecting = asyncio.create_task(work.run(), name="projections")
-        service = wiring.service(cast("Any", everywhere))
-        jobs = self._parts.jobs = JobWiring(self._settings, self.members, service, self.metrics)
         working = asyncio.create_task(jobs.run(), name="jobs")
-        followed = [each.run() for each in (self._parts.publishing, self._parts.reacting, rekeying) if each is not None]
-        following = [asyncio.create_task(run, name="subscriptions and reactions") for run in followed]
+        followed = [each for each in (parts.publishing, parts.reacting, parts.rekeying) if each is not None]
+        following = [asyncio.create_task(each.run(), name="subscriptions and reactions") for each in followed]
         starting = asyncio.create_task(app.start(), name="app")
         try:
             await self._until_end_of(app, starting)
         finally:
             await ended(*watching)
             await ended(working)
-            self._parts.jobs = None
+            parts.jobs = None
             await ended(projecting)
-            self._parts.projections = None
+            parts.projections = None
             await shards.partitions_here.suspend()
             await ended(starting)
             await stopped(app)
             self.shards.current = None
             await shards.partitions_here.close()
             await ended(*following)
-            self._parts.publishing = self._parts.reacting = self._parts.head_starts = None
-            self.shards.streams = self._parts.rekeying = None
+            parts.publishing = parts.reacting = parts.head_starts = None
+            self.shards.streams = parts.rekeying = None
 
     async def _until_end_of(self, app: AnnalsApp, starting: asyncio.Task[None]) -> None:
         """Wait for the stop, or until the app cannot go on, and keep why."""

@@ -2,6 +2,9 @@
 
 What it would refuse at its start, somebody may change while it runs: a journal that is to be compacted, or that keeps
 its events for a day. The brokers act on that within minutes; what it costs can be prevented before, or never.
+
+That partitions were added does not wait for a minute: producers send there as soon as they see them. Of the topics of
+shards, `annals.workers.watch` says so within a second, and what to do with each; here these are left out.
 """
 
 from __future__ import annotations
@@ -38,8 +41,8 @@ class TopicWatch:
     ) -> None:
         """Take what compares the topics with the catalogue and the start.
 
-        counted: returns the topics whose numbers of partitions somebody else names. tells_warnings: whether numbers
-        that are only warned of are logged, where no start does that.
+        counted: returns the topics of which `annals.workers.watch` says that partitions were added. tells_warnings:
+        whether numbers that are only warned of are logged, where no start does that.
         """
         self._look = look
         self._counted = counted

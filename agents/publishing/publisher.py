@@ -22,20 +22,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from msgspec import structs
 
 from annals.agents.backoff import Backoff
 from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, NotPermittedError, StoppedError, UnreachableError
 from annals.agents.publishing.catching import CatchingUp
-from annals.agents.publishing.heavy import select_in_turns
-from annals.agents.publishing.joining import Joining, wanted
+from annals.agents.publishing.joining import Joining
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.restored import progress_in
 from annals.agents.publishing.roster import Roster
-from annals.agents.publishing.selection import TRANSACTION_BYTES
+from annals.agents.publishing.step import Participants, select_for, to_and_from_rest
 from annals.agents.reading.following.history import require_history, until_read
-from annals.agents.reading.found import JournalRun, last_below
+from annals.agents.reading.found import JournalRun
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import LIVE, Progress
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
     from annals.agents.publishing.share import Share
+    from annals.agents.publishing.step import StepSelection
     from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
@@ -257,58 +256,46 @@ class Publisher:
             raise self._loss
         await require_history(self._source, f"{self._name}: published", self._live)
         await self._notice(writer)
-        leaving = await self._joining.leaving(writer, self._roster, self._live)
-        self._look_after_those_behind()
-        position = self._live.position
-        joining = await self._joining.joining(writer, self._roster, position)
-        resting = await self._joining.resting(self._roster, position)
-        answered = await self._joining.answered(writer, self._roster)
-        live, at_rest = self._roster.live(), self._roster.at_rest()
-        run = JournalRun([], position, is_end=False)
-        if self._pace.is_full or not joining:  # else what joins is alone in its transaction
-            run = await self._next(reads=bool(live or joining or resting or at_rest))
-        if run.next_offset > position and not await self._roster.is_current(self._subscriptions):
+        there = await self._participants(writer)
+        run = await self._next(there)
+        if run.next_offset > self.position and not await self._roster.is_current(self._subscriptions):
             return True
-        firsts = [(each, position) for each in (*live, *joining)]
-        firsts += [(each, self._roster.resting[each.name].position) for each in at_rest]
-        firsts += [(each, own.position) for each, own in resting.items() if own.is_resting]
-        selected = await select_in_turns(run.events, firsts, self._decider, TRANSACTION_BYTES)
-        halts, records = dict(selected.halts), dict(selected.records)
-        comes = {each.name for each in (*at_rest, *resting) if wanted(selected, each.name)}
-        for name in comes:
-            records.pop(name, None)
-            halts.pop(name, None)  # whoever delivers finds it again
-        for each, events in joining.items():
-            earlier = await select_in_turns(events, [(each, 0)], self._decider)
-            halts |= earlier.halts
-            is_halted = each.name in earlier.halts
-            records[each.name] = earlier.records.get(each.name, []) + ([] if is_halted else records.get(each.name, []))
-        changes: dict[str, Progress | None] = dict(leaving)
-        for each, own in resting.items():
-            changes[each.name] = structs.replace(own, is_resting=own.is_resting and each.name not in comes)
-        woken = self._roster.resting.keys() & (comes | answered)
-        changes |= {name: self._roster.woken(name, self._live) for name in woken}
+        selected = await select_for(run.events, there, self.position, self._roster, self._decider)
+        rest = to_and_from_rest(there, selected.comes, self._live, self._roster)
+        changes: dict[str, Progress | None] = {**there.leaving, **rest}
         if len(changes) > (most := self._pace.part_of(MOST_CHANGES)):  # some of them first, where what is live stands
             await self._commit(writer, {}, dict(islice(changes.items(), most)), self._live, 0)
             return True
-        next_offset = selected.cut or run.next_offset
-        cid = self._live.cid if next_offset <= position else await self._source.last_before(next_offset)
-        after = Progress(next_offset, selected.last or cid)
-        changes |= dict.fromkeys(each.name for each in joining)
-        for name, halt in halts.items():
-            incarnation = self._roster.known[name].record.incarnation
-            before = self._live.cid if halt.offset >= position else None
-            changes[name] = Progress(halt.offset, last_below(run.events, halt.offset) or before, incarnation)
-        records = {name: outgoing for name, outgoing in records.items() if outgoing}
-        has_moved = after.position > self._live.position
+        changes |= dict.fromkeys(each.name for each in there.joining)
+        changes |= selected.halted(run.events, self._live, self._roster)
+        after = await self._after(run, selected)
+        has_moved = after.position > self.position
         is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
-        if records or changes or ((has_moved or self._is_uncommitted) and is_due):
-            await self._commit(writer, records, changes, after, len(run.events))
+        if selected.records or changes or ((has_moved or self._is_uncommitted) and is_due):
+            await self._commit(writer, selected.records, changes, after, len(run.events))
         elif has_moved:
             self._live, self._is_uncommitted = after, True
-        self._halt_all({name: halt.reason for name, halt in halts.items()})
-        self._tell([*live, *joining, *at_rest])
+        self._halt_all({name: halt.reason for name, halt in selected.halts.items()})
+        self._tell([*there.live, *there.joining, *there.at_rest])
         return has_moved or bool(changes) or self._joining.is_looking
+
+    async def _participants(self, writer: PublishLog) -> Participants:
+        """Return whose step it is, and begin what is to catch up."""
+        joining, roster = self._joining, self._roster
+        leaving = await joining.leaving(writer, roster, self._live)
+        self._look_after_those_behind()
+        becoming_live = await joining.joining(writer, roster, self.position)
+        resting = await joining.resting(roster, self.position)
+        answered = await joining.answered(writer, roster)
+        return Participants(roster.live(), becoming_live, resting, roster.at_rest(), leaving, answered)
+
+    async def _after(self, run: JournalRun, selected: StepSelection) -> Progress:
+        """Return where what is live stands behind a run."""
+        next_offset = selected.cut or run.next_offset
+        if selected.last is not None:
+            return Progress(next_offset, selected.last)
+        is_moved = next_offset > self.position
+        return Progress(next_offset, await self._source.last_before(next_offset) if is_moved else self._live.cid)
 
     async def _commit(
         self,
@@ -356,10 +343,12 @@ class Publisher:
             self._roster.own[name] = Progress(position, None, own.incarnation)
             self._halt_all({name: halt.reason})
 
-    async def _next(self, *, reads: bool) -> JournalRun:
+    async def _next(self, there: Participants) -> JournalRun:
         """Return the next run; where nobody wants any of it, the events in it are passed over unread."""
-        position = self._live.position
-        if reads:
+        position = self.position
+        if there.joining and not self._pace.is_full:  # what joins is alone in its transaction
+            return JournalRun([], position, is_end=False)
+        if there.want_events:
             return await self._source.events_from(position, self._pace.most)
         return JournalRun([], max(position, self._source.status().offset), is_end=True)
 

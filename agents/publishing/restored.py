@@ -63,6 +63,25 @@ async def progress_in(
     if await _are_in_place(source, live, own, end):
         return progress
     await reach(end, published)
+    moved = await _all_moved(source, known, own, live, end)
+    await _write(writer, moved, live, pace)
+    log.warning(
+        "the journal was restored from a copy of its records: publishing goes on behind the last published events",
+        kind=source.kind,
+        partition=source.partition,
+        positions={each: there.position for each, there in moved.items()},
+    )
+    return {**progress, **moved}
+
+
+async def _all_moved(
+    source: JournalSource, known: Mapping[str, Kept], own: Mapping[str, Progress], live: Progress | None, end: int
+) -> dict[str, Progress]:
+    """Return the progress of what is live and of all who have one of their own, as it stands in this journal.
+
+    Raises:
+        StoppedError: it is another journal, or where a subscription stands in it is not known.
+    """
     name = f"{source.kind}-{source.partition}"
     if live is not None:
         stands = await in_this_journal(source, f"{name}: published", live, end, ANOTHER_JOURNAL)
@@ -75,14 +94,23 @@ async def progress_in(
             raise _unknown(name, f"offset {there.position}, up to which the subscription {each} had come,", each)
         moved[each] = found
     for each, kept in known.items():
-        if live is None and each not in moved and not kept.record.is_deleted and source.kind in kept.record.begin:
+        if kept.record.is_deleted:
+            continue
+        if live is None and each not in moved and source.kind in kept.record.begin:
             raise _unknown(name, f"the offset up to which the subscription {each} had come", each)
         is_stream = kept.record.definition.delivery == STREAM  # of others, events of before can come again
         judged = moved.get(each, stands).position if is_stream else 0
-        if not kept.record.is_deleted and (until := _judged_until(kept, source)) > judged:
+        if (until := _judged_until(kept, source)) > judged:
             raise _unknown(name, f"offset {until}, up to which the subscription {each} had other filters,", each)
+    return moved
+
+
+async def _write(writer: PublishLog, moved: Mapping[str, Progress], live: Progress | None, pace: Pace) -> None:
+    """Write the progress of all, in as many transactions as it takes.
+
+    What is live is moved in the last one: where the others are moved only in part, it says so, and they name events.
+    """
     others = [each for each in moved if each != LIVE]
-    # What is live is moved last: where the others are moved only in part, it says so, and they name events by then.
     while live is not None and len(others) > (most := pace.part_of(MOST_MOVED)):
         await pace.obey(writer.throttled_s())
         some = {each: moved[each] for each in others[:most]}
@@ -90,14 +118,7 @@ async def progress_in(
             await writer.commit(Writes({}, {**some, LIVE: live}, live.position))
         del others[:most]
     with pace.committing(pace.most, writer.throttled_s):
-        await writer.commit(Writes({}, {each: moved[each] for each in (*others, LIVE)}, stands.position))
-    log.warning(
-        "the journal was restored from a copy of its records: publishing goes on behind the last published events",
-        kind=source.kind,
-        partition=source.partition,
-        positions={each: there.position for each, there in moved.items()},
-    )
-    return {**progress, **moved}
+        await writer.commit(Writes({}, {each: moved[each] for each in (*others, LIVE)}, moved[LIVE].position))
 
 
 async def _are_in_place(source: JournalSource, live: Progress | None, own: Mapping[str, Progress], end: int) -> bool:

@@ -230,9 +230,9 @@ class Processes:
         where: str,
         fires: str | None = None,
     ) -> None:
-        """React, and take it over as a whole.
+        """Have the reaction react, and take over all that comes of it; where it fails, nothing.
 
-        stem: how the ids of commands begin; None: none is sent. carried: the headers that they have.
+        stem: how the ids of its commands begin; None: it sends none. carried: the headers of these commands.
         """
 
         def react() -> _Taken:

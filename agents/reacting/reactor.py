@@ -26,17 +26,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from msgspec.structs import replace
 
 from annals.agents.backoff import Backoff
-from annals.agents.event_keys import PROJECTION, REACTION, Rekeyed
+from annals.agents.event_keys import REACTION, Rekeyed
 from annals.agents.folding.turns import TURN_RECORDS
 from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, NotPermittedError, StoppedError
-from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError, is_active
+from annals.agents.reacting.ports import ReactionWrites, UnwritableError, is_active
 from annals.agents.reacting.processes import RUN_BYTES, Processes, ReactionFailedError, name_of
 from annals.agents.reacting.rekeyed import Rekeying
 from annals.agents.reacting.standing import NewerVersionError, Whose, require_version, standing
@@ -77,6 +77,19 @@ class _OfSeveralError(Exception):
     """Something that several events and timers lead to cannot be written: they are taken one by one."""
 
 
+class _Reacted(NamedTuple):
+    """What came of a run. position: the offset to go on from; cid: of the last event before it; last: what was taken.
+
+    is_all: the run reached the end of what the shard has read; failure: why the event at the position was not taken.
+    """
+
+    position: int
+    cid: bytes | None
+    last: JournalEvent | None
+    is_all: bool = False
+    failure: ReactionFailedError | None = None
+
+
 class Reactor:
     """Runs one reaction in one journal partition. phase, reason: where it stands, and why it does not react."""
 
@@ -111,22 +124,14 @@ class Reactor:
         self._horizon = horizon
         self._stream = stream
         self._version = reaction.version if isinstance(reaction, Reaction) else 0
-        is_projection = stream is not None and stream.reader == PROJECTION
-        self._what = PROJECTION if is_projection else REACTION
-        self._does, done = ("copy", "copied") if is_projection else ("react", "reacted")
         self._idle_commit_s = IDLE_COMMIT_S if stream is None else REKEYED_COMMIT_S
-        self._deployment = reaction.deployment if isinstance(reaction, Reaction) else None
-        of_deployment = {} if self._deployment is None else {"deployment": self._deployment}
-        whose = f" of {self._deployment}" if of_deployment else ""
-        where = "its stream" if horizon is not None else source.kind
-        self._name = f"{reaction.name} in {where}-{source.partition}{whose}"
-        begin_anew = BEGIN_ANEW if stream is None else stream.begin_anew
-        self._whose = Whose(self._name, f"{self._name}: {done}", begin_anew)
-        self._log = structlog.get_logger(__name__).bind(
-            **{self._what: reaction.name}, kind=source.kind, partition=source.partition, **of_deployment
-        )
+        whose = self._whose = Whose.of(reaction, source.kind, source.partition, reads_stream=horizon is not None)
+        bound = {whose.what: reaction.name, "kind": source.kind, "partition": source.partition}
+        if whose.deployment is not None:
+            bound["deployment"] = whose.deployment
+        self._log = structlog.get_logger(__name__).bind(**bound)
         self._pace = Pace(self._clock, self._log, RUN_EVENTS, "events")
-        self._is_ours_to_mend, self._lacks_right = self._deployment is None, False
+        self._is_ours_to_mend, self._lacks_right = whose.deployment is None, False
         self._writer: ReactionLog | None = None
         self._processes = self._begun()
         self._progress = Progress(0)
@@ -150,9 +155,10 @@ class Reactor:
         What is wrong with another deployment's journal is no reason for this one not to be ready.
         """
         if (self.phase == STOPPED and self._is_ours_to_mend) or (self.phase == OPENING and self._lacks_right):
-            return f"{self._name} does not {self._does}: {self.reason}"
+            return f"{self._whose.name} does not {self._whose.does}: {self.reason}"
         if self._pace.trouble and self._source.status().offset > self.position and self.phase in {OPENING, RUNNING}:
-            return f"{self._name} {'copies' if self._does == 'copy' else 'reacts'} slowly: {self._pace.trouble}"
+            does = "copies" if self._whose.does == "copy" else "reacts"
+            return f"{self._whose.name} {does} slowly: {self._pace.trouble}"
         return None
 
     async def run(self) -> None:
@@ -182,9 +188,9 @@ class Reactor:
                 continue
             except (StoppedError, ReactionFailedError, UnwritableError) as error:
                 self._singly = 0
-                self._is_ours_to_mend = self._deployment is None or isinstance(error, NewerVersionError)
+                self._is_ours_to_mend = self._whose.deployment is None or isinstance(error, NewerVersionError)
                 self._become(STOPPED if isinstance(error, StoppedError) else FAILED, str(error))
-                self._log.error(f"{self._what} {self.phase}", reason=str(error))
+                self._log.error(f"{self._whose.what} {self.phase}", reason=str(error))
                 if not isinstance(error, StoppedError):
                     await self._keep_failure(str(error))
                 await self._until_told(known)
@@ -220,7 +226,7 @@ class Reactor:
         try:
             await self._writer.commit(ReactionWrites((), {}, failed))
         except (JournalError, UnwritableError) as error:
-            self._log.warning(f"why the {self._what} failed could not be written", reason=str(error))
+            self._log.warning(f"why the {self._whose.what} failed could not be written", reason=str(error))
 
     def _begun(self) -> Processes | Rekeying:
         if isinstance(self._reaction, Rekeyed):
@@ -267,7 +273,7 @@ class Reactor:
         await writer.fence()
         _, end = await self._journal.bounds()
         # What in a stream is older than the reaction is marked there; a projection folds all of it alike.
-        is_quiet = self._horizon is None and self._what == REACTION
+        is_quiet = self._horizon is None and self._whose.what == REACTION
         quiet_until = end if is_quiet else 0
         progress = await writer.progress() or Progress(0, version=self._version, quiet_until=quiet_until)
         if self._stream is None:  # what is copied does not depend on the version
@@ -304,36 +310,41 @@ class Reactor:
     async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""
         await require_history(self._source, self._whose.done, self._progress)
-        failure, position, cid, is_all, last = await self._react()
-        # Offsets do not tell: behind the last event there may be markers of transactions, which nobody reads.
-        has_reached = is_all and self._source.status().reached
-        until = await self._time_passed(position) if has_reached else ""
-        may_fire = has_reached and not (self._singly and last is not None)
-        more_timers = may_fire and self._processes.fire(
-            until, 1 if self._singly else self._pace.part_of(RUN_TIMERS), quiet_due=self._progress.quiet_due
-        )
-        changes = self._processes.changes()
+        reacted = await self._react()
+        more_timers = await self._fire(reacted)
+        changes, position = self._processes.changes(), reacted.position
         has_moved = position > self._progress.position
-        fired = max(self._progress.fired, self._processes.due_until)
         has_changed = bool(changes.rows or changes.commands or changes.fired)
-        has_passed = bool(self._progress.failure) and (has_moved or has_changed)
-        remains = "" if has_passed else self._progress.failure
-        after = replace(self._progress, position=position, cid=cid, fired=fired, failure=remains)
-        is_due = self._clock.monotonic() - self._committed_at >= self._idle_commit_s
         if has_changed and not await self._is_current():
             return True  # all is read again once it is resumed
+        has_passed = bool(self._progress.failure) and (has_moved or has_changed)
+        failure = "" if has_passed else self._progress.failure
+        fired = max(self._progress.fired, self._processes.due_until)
+        after = replace(self._progress, position=position, cid=reacted.cid, fired=fired, failure=failure)
+        is_due = self._clock.monotonic() - self._committed_at >= self._idle_commit_s
         if has_changed or has_passed or (position > self._committed and is_due):
             with self._pace.committing(self._pace.most, writer.throttled_s):
-                await self._commit(writer, ReactionWrites(changes.commands, changes.rows, after), last)
+                await self._commit(writer, ReactionWrites(changes.commands, changes.rows, after), reacted.last)
             self._committed, self._committed_at = position, self._clock.monotonic()
             self._telemetry.reacted(len(changes.commands), changes.fired)
         self._telemetry.come_round(changes.come_round)
         self._progress = after
         self._singly = max(0, self._singly - 1)
         self._telemetry.standing(max(0, self._source.status().offset - position), self._processes.timers)
-        if failure is not None:
-            raise failure
+        if reacted.failure is not None:
+            raise reacted.failure
         return has_moved or more_timers
+
+    async def _fire(self, reacted: _Reacted) -> bool:
+        """Fire the timers that are due, once no event of before is left; return whether more of them are."""
+        # Offsets do not tell: behind the last event there may be markers of transactions, which nobody reads.
+        if not (reacted.is_all and self._source.status().reached):
+            return False
+        until = await self._time_passed(reacted.position)
+        if self._singly and reacted.last is not None:
+            return False
+        most = 1 if self._singly else self._pace.part_of(RUN_TIMERS)
+        return self._processes.fire(until, most, quiet_due=self._progress.quiet_due)
 
     async def _is_current(self) -> bool:
         """Whether nobody has paused the reaction: asked when events were read, and it was seen which timers are due."""
@@ -361,12 +372,8 @@ class Reactor:
             return await self._horizon.passed(self._processes.next_due(), position)
         return recorded_at(self._clock.now().astimezone(UTC))
 
-    async def _react(self) -> tuple[ReactionFailedError | None, int, bytes | None, bool, JournalEvent | None]:
-        """React to the next run, up to an event that cannot be taken.
-
-        Returns the failure, if any; the offset to go on from; the CID of the last event before it; whether the run
-        reached the end of what the shard has read; and the last event that was taken.
-        """
+    async def _react(self) -> _Reacted:
+        """React to the next run, up to an event that cannot be taken."""
         progress = self._progress
         run = await self._source.events_from(progress.position, 1 if self._singly else self._pace.most)
         cid, last = progress.cid, None
@@ -375,11 +382,11 @@ class Reactor:
                 is_quiet = event.is_quiet or event.offset < progress.quiet_until
                 self._processes.take(event, is_quiet=is_quiet, quiet_due=progress.quiet_due)
             except ReactionFailedError as error:
-                return error, event.offset, cid, False, last
+                return _Reacted(event.offset, cid, last, failure=error)
             cid, last = event.cid, event
             if self._processes.command_bytes > RUN_BYTES:
-                return None, event.offset + 1, cid, False, last
-        return None, max(progress.position, run.next_offset), cid, run.is_end, last
+                return _Reacted(event.offset + 1, cid, last)
+        return _Reacted(max(progress.position, run.next_offset), cid, last, is_all=run.is_end)
 
     async def _wait(self) -> None:
         """Wait until there is something to react to, a timer is due, or somebody pauses the reaction."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
+from annals.agents.event_keys import PROJECTION, REACTION, Rekeyed
 from annals.agents.ports import StoppedError
+from annals.agents.reacting.ports import BEGIN_ANEW
+from annals.agents.reactions.reaction import Reaction
 from annals.agents.reading.following.history import in_this_journal, is_in_place, until_read
 
 if TYPE_CHECKING:
@@ -24,11 +27,31 @@ class NewerVersionError(StoppedError):
 
 
 class Whose(NamedTuple):
-    """Whose progress it is, in messages. done: `NAME: reacted`; begin_anew: what to do to begin at the beginning."""
+    """Whose progress it is, in messages.
+
+    what: a `reaction` or a `projection`; does, done: `react` or `copy`, and `NAME: reacted` or `NAME: copied`;
+    begin_anew: what to do to begin at the beginning; deployment: whose journals these are, None for this one's.
+    """
 
     name: str
+    what: str
+    does: str
     done: str
     begin_anew: str
+    deployment: str | None
+
+    @classmethod
+    def of(cls, reaction: Reaction[Any] | Rekeyed, kind: str, partition: int, *, reads_stream: bool) -> Whose:
+        """Return who runs a reaction, or copies to a stream, in a partition of a journal or of its stream."""
+        stream = reaction if isinstance(reaction, Rekeyed) else None
+        deployment = reaction.deployment if isinstance(reaction, Reaction) else None
+        is_projection = stream is not None and stream.reader == PROJECTION
+        does, done = ("copy", "copied") if is_projection else ("react", "reacted")
+        whose = "" if deployment is None else f" of {deployment}"
+        name = f"{reaction.name} in {'its stream' if reads_stream else kind}-{partition}{whose}"
+        what = PROJECTION if is_projection else REACTION
+        begin_anew = BEGIN_ANEW if stream is None else stream.begin_anew
+        return cls(name, what, does, f"{name}: {done}", begin_anew, deployment)
 
 
 def require_version(whose: Whose, progress: Progress, version: int) -> None:

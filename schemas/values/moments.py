@@ -20,6 +20,11 @@ def recorded_at(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def unix_ms(moment: datetime) -> int:
+    """Return an aware time in whole milliseconds since 1970, as Kafka has times."""
+    return int(moment.timestamp() * 1000)
+
+
 def issued_at_problem(text: str) -> str | None:
     """Return what keeps text from being an RFC 3339 date-time, None if nothing does.
 

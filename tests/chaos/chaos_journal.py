@@ -4,8 +4,6 @@ import json
 from typing import Any
 
 import dag_cbor
-from blake3 import blake3
-from chaos_chain import PREFIX
 from chaos_records import home_of
 from confluent_kafka import Producer
 from multiformats import CID
@@ -16,11 +14,6 @@ RECORDED_AT = "2020-01-01T00:00:00.000000Z"
 def link(cid: str | None) -> CID | None:
     """A CID in text as a link of a block."""
     return None if cid is None else CID.decode(cid)
-
-
-def cid_bytes(block: bytes) -> bytes:
-    """The CID of a block in its 36 bytes."""
-    return PREFIX + blake3(block).digest()
 
 
 def block(aggregate_id: str, version: int, previous: str | None, command_id: str, name: str, **changed: Any) -> bytes:

@@ -7,10 +7,13 @@ import pytest
 
 from annals.agents.ports import UncertainError
 from annals.agents.publishing import restored
+from annals.agents.publishing.delivering.machine import Deliveries
+from annals.agents.publishing.delivering.ports import DeliveryWrites
 from annals.agents.publishing.ports import Writes
 from annals.agents.reading.following import history
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.publishing import log
+from annals.workers.publishing.delivery_log import KafkaDeliveryLog
 from annals.workers.publishing.log import KafkaPublishLog
 from annals.workers.publishing.reached import Reached
 
@@ -92,6 +95,27 @@ def reached_progress(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reached, "require", nothing)
 
 
+def order_of_an_aggregate(patch: pytest.MonkeyPatch) -> None:
+    """The next event of an aggregate is delivered before the one before it is acknowledged."""
+    begin = Deliveries.__init__
+
+    def unordered(self: Any, *asked: Any, **more: Any) -> None:
+        begin(self, *asked, **more | {"ordered": False})
+
+    patch.setattr(Deliveries, "__init__", unordered)
+
+
+def rows_with_the_progress(patch: pytest.MonkeyPatch) -> None:
+    """What is not acknowledged yet is written behind the progress that passes it."""
+    deliver = KafkaDeliveryLog.deliver
+
+    async def in_two(self: Any, writes: DeliveryWrites) -> None:
+        await deliver(self, writes._replace(rows={}))
+        await deliver(self, writes._replace(records=(), moved=(), dead=(), parked=()))
+
+    patch.setattr(KafkaDeliveryLog, "deliver", in_two)
+
+
 MEASURES: list[Patch] = [
     fence_before_progress,
     event_of_the_progress,
@@ -100,3 +124,4 @@ MEASURES: list[Patch] = [
     settled_progress,
     reached_progress,
 ]
+OF_DELIVERY: list[Patch] = [order_of_an_aggregate, rows_with_the_progress]

@@ -7,16 +7,26 @@ from typing import Any
 import publishing_measures
 import pytest
 
-from annals.agents.publishing import publisher
+from annals.agents.publishing import step
 from annals.agents.publishing.catch_up import CatchUp
 from annals.agents.publishing.publisher import Publisher
 from annals.workers.tools.simulation.history import run
 from annals.workers.tools.simulation.plan import AGGREGATES, PUBLISHING_FAULTS, Weather, home_of, plan_of
 from annals.workers.tools.simulation.publishing_judge import MOST_REMEDIES
+from annals.workers.tools.simulation.subscribers import ANSWERS
 from annals.workers.tools.simulation.world import World
 
-OF_PUBLISHERS = ("published", "publisher stopped", "not published", "subscription stopped")
-SEEDS = [seed for seed in range(1_000) if plan_of(seed).has_publishers]
+OF_PUBLISHERS = (
+    "published",
+    "publisher stopped",
+    "not published",
+    "subscription stopped",
+    "overtaken",
+    "not acknowledged",
+)
+PLANS = {seed: plan for seed in range(1_000) if (plan := plan_of(seed)).has_publishers}
+SEEDS = list(PLANS)
+WITH_ANSWERS = [seed for seed, plan in PLANS.items() if plan.has_answers]
 KEYS = [f"a{number}".encode() for number in range(AGGREGATES)]
 OTHERS = {key: next(each for each in KEYS if each != key and home_of(each) == home_of(key)) for key in KEYS}
 # Where a history is known to fail, by measure: tried first. After a change it may be elsewhere, and is searched for.
@@ -27,6 +37,8 @@ KNOWN = {
     "progress_with_the_records": 47,
     "settled_progress": 158,
     "reached_progress": 48,
+    "order_of_an_aggregate": 15,
+    "rows_with_the_progress": 48,
 }
 
 
@@ -37,6 +49,17 @@ def test_histories_have_publishers_and_all_that_can_become_of_them() -> None:
     wanted |= dict.fromkeys(PUBLISHING_FAULTS, 5) | {"subscription stopped": 0}
     counted = {name: sum(history.counts[name] for history in histories) for name in wanted}
     assert all(counted[name] > least for name, least in wanted.items()), counted
+
+
+def test_histories_have_subscribers_that_answer_in_every_way() -> None:
+    histories = [run(PLANS[seed]) for seed in WITH_ANSWERS[:20]]
+    assert [(history.plan.seed, history.problems) for history in histories if history.problems] == []
+    wanted = {f"answer: {answer}": 10 for answer in ANSWERS}
+    wanted |= {"answered: taken": 1_000, "answered: other_attempt": 2, "answered: not_outstanding": 20}
+    wanted |= {"redelivered": 50, "parked": -1}
+    counted = {name: sum(history.counts[name] for history in histories) for name in wanted}
+    assert all(counted[name] > least for name, least in wanted.items()), counted
+    assert counted["parked"] == 0
 
 
 @pytest.mark.parametrize(("of", "name"), [(Publisher, "_step"), (CatchUp, "_step")])
@@ -93,7 +116,7 @@ def test_a_publisher_that_missed_events_is_right_where_some_may_be_gone(world: W
 
 def test_a_record_under_another_key_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under one of the same partition: nothing else tells."""
-    made = publisher.select_in_turns
+    made = step.select_in_turns
 
     async def rekeyed(*asked: Any) -> Any:
         selected = await made(*asked)
@@ -101,17 +124,22 @@ def test_a_record_under_another_key_is_a_problem(monkeypatch: pytest.MonkeyPatch
             outgoing[:] = [each._replace(key=OTHERS[each.key]) for each in outgoing]
         return selected
 
-    monkeypatch.setattr(publisher, "select_in_turns", rekeyed)
+    monkeypatch.setattr(step, "select_in_turns", rekeyed)
     plan = plan_of(SEEDS[0])._replace(faults=(), weather=Weather())
     assert any(problem.startswith("published wrong") for problem in run(plan).problems)
 
 
 @pytest.mark.untraced
-@pytest.mark.parametrize("take_out", publishing_measures.MEASURES, ids=lambda measure: measure.__name__)
+@pytest.mark.parametrize(
+    "take_out", publishing_measures.MEASURES + publishing_measures.OF_DELIVERY, ids=lambda measure: measure.__name__
+)
 def test_without_a_measure_of_publishers_a_history_fails(
     take_out: publishing_measures.Patch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_out(monkeypatch)
-    seeds = sorted(SEEDS, key=lambda seed: seed != KNOWN[take_out.__name__])
-    found = (problem for seed in seeds for problem in run(plan_of(seed)).problems)
+    is_of_delivery = take_out in publishing_measures.OF_DELIVERY
+    among = WITH_ANSWERS if is_of_delivery else SEEDS
+    seeds = sorted(among, key=lambda seed: seed != KNOWN[take_out.__name__])
+    plans = (PLANS[seed]._replace(has_answers=is_of_delivery) for seed in seeds)
+    found = (problem for plan in plans for problem in run(plan).problems)
     assert any(problem.startswith(OF_PUBLISHERS) for problem in found)

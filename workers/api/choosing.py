@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from annals.schemas.data.validation import Validator
+    from annals.schemas.wire.strict_json import Fault
 
 T = TypeVar("T", bound=Struct)
 
@@ -122,15 +123,21 @@ def body_filters(where: WantedRecords, aggregate: AggregateNamed | None) -> dict
     }
 
 
-def read_body(body: bytes, shape: Validator[T]) -> T:
-    """Return what a body says; Problem (400) with each member that offends if it is not of this shape."""
+def json_object(body: bytes) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the object that a body is, and what is wrong with members of it; Problem (400) if it is none."""
     try:
         value, faults = parse_strict(body)
     except NotJsonError as error:
         raise invalid("", str(error)) from None
     if not isinstance(value, dict):
         raise invalid("", "must be a JSON object")
-    found = list(faults) or shape.parse(value, "")
+    return value, list(faults)
+
+
+def read_body(body: bytes, shape: Validator[T]) -> T:
+    """Return what a body says; Problem (400) with each member that offends if it is not of this shape."""
+    value, faults = json_object(body)
+    found = faults or shape.parse(value, "")
     if isinstance(found, list):
         raise all_invalid([InvalidMember(path.removeprefix("."), message) for path, message in found])
     return found

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from annals.schemas.dag_json import encode
+from annals.schemas.values.moments import unix_ms
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import connect, creating_nothing, partitions_of
 from annals.workers.settings import client_options
@@ -103,7 +104,7 @@ async def _seek(consumer: AIOKafkaConsumer, wheres: list[TopicPartition], start:
     ends = await consumer.end_offsets(wheres)
     since = {}
     if isinstance(start, datetime):
-        since = await consumer.offsets_for_times(dict.fromkeys(wheres, max(0, int(start.timestamp() * 1000))))
+        since = await consumer.offsets_for_times(dict.fromkeys(wheres, max(0, unix_ms(start))))
     for where in wheres:
         found = since.get(where)
         consumer.seek(where, ends[where] if found is None else found.offset)

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from annals.workers.memory.offsets import Committed
 
 GROUPS: Final = "__consumer_offsets"
-EARLIEST: Final = -2  # ListOffsets' special timestamps
-LATEST: Final = -1
+EARLIEST: Final = -2  # ListOffsets' timestamp for the first offset
 NO_HEADERS: Final = b"\0"
 MOST_BYTES: Final = 1 << 30
 ATTRIBUTES: Final = 5  # of a batch's header, the field's place

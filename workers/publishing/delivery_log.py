@@ -20,7 +20,6 @@ from annals.topics.encoded_headers import EncodedHeaders
 from annals.topics.headers import dead_letter_headers, forwarded_headers
 from annals.topics.keys import partition_of
 from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
-from annals.workers.clock import SystemClock
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.ranges import NextRecords, RangeGoneError, bounds
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, PartitionBatches, measured
@@ -163,23 +162,22 @@ class KafkaDeliveryLog(KafkaPublishLog):
             moved.add(record.key, record.value, NO_TIMESTAMP, headers)
         for letter in dead:
             letters = batches.setdefault((names.dead_letters, 0), PartitionBatches(DEAD_LETTER_TOPIC_BYTES))
-            self._add_letter(letters, letter)
+            self._add_letter(letters, letter, writes.at)
         progress = batches[await self._progress_partition()] = PartitionBatches(PROGRESS_TOPIC_BYTES)
         value = encode_progress(writes.progress)
         progress.add(progress_key(name, *self._journal), value, NO_TIMESTAMP, NO_HEADERS)
         return batches
 
-    def _add_letter(self, letters: PartitionBatches, dead: DeadAck) -> None:
+    def _add_letter(self, letters: PartitionBatches, dead: DeadAck, at: int) -> None:
         """Add a dead letter; of one that is more than the topic takes, what it takes for certain."""
         record, message = dead
         acks = self._names.acks(self._name), self._journal[1], record.offset
-        now_ms = int(SystemClock().now().timestamp() * 1000)
-        headers = dead_letter_headers(record.headers, BAD_ACK, message, *acks, now_ms)
+        headers = dead_letter_headers(record.headers, BAD_ACK, message, *acks, at)
         if letters.add(record.key, record.value, NO_TIMESTAMP, encode_headers(headers)):
             # As large as its own topic takes, or larger unpacked: the topic of dead letters has no room for why, too.
             key = record.key if len(record.key or b"") <= KEPT_KEY_BYTES else None
             value = None if record.value is None else record.value[:KEPT_BYTES]
-            headers = dead_letter_headers((), BAD_ACK, f"{message}; it is too large, and was cut", *acks, now_ms)
+            headers = dead_letter_headers((), BAD_ACK, f"{message}; it is too large, and was cut", *acks, at)
             letters.add(key, value, NO_TIMESTAMP, encode_headers(headers))
 
     async def _count(self, topic: str) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from aiokafka.errors import KafkaError
@@ -18,6 +17,7 @@ from annals.schemas.progress import encode_progress, progress_key
 from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIPTION_TOPIC_BYTES
 from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.clock import loop_time
 from annals.workers.kafka.connections import partitions_of
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
@@ -117,10 +117,10 @@ class FollowedTopicWriter:
             records.add(of_partition, encode_progress(progress), NO_TIMESTAMP, NO_HEADERS)
         if further is not None:
             self._writer.further = partial(self._further, key, further)
-        began = monotonic()
+        began = loop_time()
 
         def check(_: Mapping[Where, Sequence[int]]) -> str:
-            if monotonic() - began > CHANGED_WITHIN_S:
+            if loop_time() - began > CHANGED_WITHIN_S:
                 raise UncertainError(f"the change took longer than {CHANGED_WITHIN_S:g} s")
             return ""
 

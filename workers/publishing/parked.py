@@ -20,6 +20,7 @@ from annals.agents.publishing.delivering.ports import ROWS_A_TURN, DeliveryWrite
 from annals.agents.publishing.ports import TargetError
 from annals.agents.waiting import in_turns
 from annals.schemas.delivery import PARKED, discarded, replayed, row_key
+from annals.schemas.values.moments import unix_ms
 from annals.topics.headers import decimal_header
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.protocol.record_batches import headers_of
@@ -202,8 +203,8 @@ async def _still_parked(writer: KafkaDeliveryLog, attempts: Collection[Attempt])
 async def _write(writer: KafkaDeliveryLog, rows: list[Row], decide: Decide, progress: Progress | None) -> None:
     if progress is None:
         raise UnreachableError("the progress of the subscription is not there, and its rows are")
-    now = int(SystemClock().now().timestamp() * 1000)
-    await writer.deliver(DeliveryWrites({row_key(row): decide(row, now) for row in rows}, progress))
+    now = unix_ms(SystemClock().now())
+    await writer.deliver(DeliveryWrites({row_key(row): decide(row, now) for row in rows}, progress, now))
 
 
 def _partitions(client: AIOKafkaClient, topic: str) -> list[int]:

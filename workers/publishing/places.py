@@ -12,7 +12,7 @@ from annals.agents.publishing.administration import Refused
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
 from annals.schemas.subscription import NOW, STREAM
-from annals.schemas.values.moments import bound_of, moment_of, recorded_at
+from annals.schemas.values.moments import bound_of, moment_of, recorded_at, unix_ms
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of, words_of
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
@@ -288,7 +288,7 @@ class Places:
     async def _from_time(self, kinds: Sequence[str], text: str) -> Positions:
         moment = bound_of(text)
         wanted = recorded_at(moment)
-        milliseconds = int(moment.timestamp() * 1000)
+        milliseconds = unix_ms(moment)
         ends = await self.ends(kinds)
         near = await self._near(kinds, max(0, milliseconds))
         return {

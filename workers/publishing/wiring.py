@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -222,6 +223,7 @@ class Publishing:
             metrics,
             list(self._deciders),
             self._partitions[kind],
+            random.random,
             self._webhooks.poster,
         )
         publisher = Publisher(

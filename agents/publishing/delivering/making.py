@@ -41,11 +41,13 @@ class DeliveryShards:
         telemetry: DeliveryTelemetry,
         kinds: Sequence[str],
         partitions: int,
+        draw: Callable[[], float],
         poster: Callable[[Definition], Poster | None] = _no_poster,
     ) -> None:
         """Take the journal, what makes the writer of a subscription, all kinds, and their partitions.
 
         clock: what rows are due by, never set back; calendar: the time of day, of what is kept and shown.
+        draw: a number from 0 to below 1, of which delays are made.
         poster: returns what posts the deliveries of a subscription; None: they go to its topic.
         """
         self._source = source
@@ -56,6 +58,7 @@ class DeliveryShards:
         self._telemetry = telemetry
         self._kinds = kinds
         self._partitions = partitions
+        self._draw = draw
         self._poster = poster
 
     def tell_rest(self, name: str) -> None:
@@ -83,6 +86,7 @@ class DeliveryShards:
             Reader(kind, self._source.partition, self._partitions, is_first_kind=kind == first),
             pace,
             subscriptions,
+            self._draw,
             self._poster(subscribed.kept.record.definition),
         )
 

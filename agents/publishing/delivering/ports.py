@@ -49,11 +49,12 @@ class DeliveryWrites(NamedTuple):
 
     rows: by key; None: settled. records: to `subscribers.<name>`; parked: to `parked.<name>`; moved: answers that were
     in a partition which their key does not belong to, copied to the right one; progress: with the offset of
-    `acks.<name>` that all of it rests on.
+    `acks.<name>` that all of it rests on; at: the time of day of dead letters, in milliseconds since 1970.
     """
 
     rows: Mapping[str, Row | None]
     progress: Progress
+    at: int
     records: Sequence[Outgoing] = ()
     parked: Sequence[Outgoing] = ()
     moved: Sequence[AckRecord] = ()

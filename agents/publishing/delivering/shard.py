@@ -12,7 +12,6 @@ shard commits at least once a second: so it sees soon that it was fenced, and op
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +33,7 @@ from annals.agents.reading.ports import NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of, in_turns
 from annals.schemas.delivery import row_key
 from annals.schemas.progress import Progress
+from annals.schemas.values.moments import unix_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -91,12 +91,13 @@ class DeliveryShard:
         reader: Reader,
         pace: Pace,
         subscriptions: Subscriptions,
+        draw: Callable[[], float],
         poster: Poster | None = None,
-        draw: Callable[[], float] = random.random,
     ) -> None:
         """Take the subscription, its progress as far as it is known, and so on; poster: where it is no topic.
 
-        clock: what rows are due by, never set back; calendar: the time of day, of what is kept and shown.
+        clock: what rows are due by, never set back; calendar: the time of day, of what is kept and shown. draw: a
+        number from 0 to below 1, of which delays are made.
         """
         self.subscribed = subscribed
         self.halt: Halt | None = None
@@ -206,27 +207,19 @@ class DeliveryShard:
         self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
 
     async def _step(self) -> bool:
-        """Do what there is to do; return whether there may be more at once."""
+        """Do what there is to do, by the steps of `Deliveries`; return whether there may be more at once."""
         machine, now = self._machine, self._now()
         run = await self._log.acks(self.own.acks, self._pace.part_of(RUN_ACKS))
         moved, dead = await self._take_answers(list(run.records), now)
         most_settled = self._pace.part_of(MOST_SETTLED)
         if run.is_end:  # else the answer to what seems to be late may be among those that are not read yet
             machine.expire(now, self._draw, most_settled)
+        at = unix_ms(self._calendar.now())
         try:
-            settling = machine.settling(most_settled, again=self._source.is_whole)
-            async for some in in_turns(settling, SETTLED_A_TURN):
-                await self._loader.read_following(some, self.own.position)
-                for settled in some:
-                    try:
-                        following = await self._loader.following(settled, self.own.position)
-                    except NotIndexedError:
-                        machine.defer(settled)
-                    else:
-                        machine.advance(settled, following, now)
+            await self._go_on_behind_settled(most_settled, now)
             position, cid = await self._offer(now)
             sent, records = await self._records()
-            parked_rows = [replace(row, at=_milliseconds(self._calendar)) for row in machine.newly_parked()]
+            parked_rows = [replace(row, at=at) for row in machine.newly_parked()]
             to_park = [parked(row, await self._loader.outgoing(row)) for row in parked_rows]
         except self._loader.errors as error:
             self.halt = Halt(self.own.position, f"{type(error).__name__}: {error}")
@@ -238,12 +231,7 @@ class DeliveryShard:
         is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
         if rows or moved or dead or (is_due and (self._is_uncommitted or len(machine))):
             topic_records = [] if self._poster is not None else records
-            writes = DeliveryWrites(rows, after, topic_records, to_park, moved, dead)
-            with self._pace.committing(self._pace.most, self._log.throttled_s):
-                await self._log.deliver(writes)
-            self._backoff.reset()  # steps that write nothing succeed where each transaction fails
-            self.problem = None
-            self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
+            await self._commit(DeliveryWrites(rows, after, at, topic_records, to_park, moved, dead))
             machine.delivered(sent, self._now())
         self.own = after
         self._loader.clear()
@@ -258,6 +246,26 @@ class DeliveryShard:
         else:
             self.has_reached = run.is_end and self._may_rest()
         return has_moved or bool(rows)
+
+    async def _go_on_behind_settled(self, most: int, now: int) -> None:
+        """Take for each aggregate whose row is settled what it wants next, as far as that is known."""
+        settling = self._machine.settling(most, again=self._source.is_whole)
+        async for some in in_turns(settling, SETTLED_A_TURN):
+            await self._loader.read_following(some, self.own.position)
+            for settled in some:
+                try:
+                    following = await self._loader.following(settled, self.own.position)
+                except NotIndexedError:
+                    self._machine.defer(settled)
+                else:
+                    self._machine.advance(settled, following, now)
+
+    async def _commit(self, writes: DeliveryWrites) -> None:
+        with self._pace.committing(self._pace.most, self._log.throttled_s):
+            await self._log.deliver(writes)
+        self._backoff.reset()  # steps that write nothing succeed where each transaction fails
+        self.problem = None
+        self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
 
     def _may_rest(self) -> bool:
         """Whether nothing has been to do for a while; whoever is told looks whether anything comes."""
@@ -339,7 +347,7 @@ class DeliveryShard:
         return rows, records
 
     def _now(self) -> int:
-        return _milliseconds(self._clock)
+        return unix_ms(self._clock.now())
 
     def _tell(self, sent: list[Row], parked_count: int) -> None:
         name = self.subscribed.name
@@ -348,7 +356,7 @@ class DeliveryShard:
         self._telemetry.parked(name, parked_count)
         self._telemetry.unsettled(name, self._machine.numbers)
         since = self._machine.parked_since
-        self._telemetry.parked_since(name, None if since is None else min(since, _milliseconds(self._calendar)))
+        self._telemetry.parked_since(name, None if since is None else min(since, unix_ms(self._calendar.now())))
         self._telemetry.failed(name, self.subscribed.failures())
         self._telemetry.lag(name, max(0, self._source.status().offset - self.own.position))
 
@@ -370,8 +378,3 @@ class DeliveryShard:
         if self._machine.room > 0:
             awaited.append(self._source.until_behind(self.own.position))
         await first_of(*awaited, timeout_s=look_s)
-
-
-def _milliseconds(clock: Clock) -> int:
-    """Return a clock's time, in milliseconds since 1970."""
-    return int(clock.now().timestamp() * 1000)

@@ -26,7 +26,6 @@ from annals.agents.reading.gathering.questions import (
     AskRows,
     AskSnapshots,
     AskState,
-    AskStatus,
     AskUntilOffset,
     AskUntilVersion,
     put,
@@ -159,11 +158,6 @@ class RoutedShard:
 
     def status(self) -> ShardStatus:
         """Return where the shard stood before its last answer."""
-        return self._status
-
-    async def ask_status(self, deadline: float) -> ShardStatus:
-        """Return where the shard stands."""
-        await self._ask(AskStatus(), deadline)
         return self._status
 
     async def until_offset(self, offset: int, deadline: float) -> bool:

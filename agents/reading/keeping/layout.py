@@ -144,11 +144,6 @@ def offset_in(key: bytes) -> int:
     return int.from_bytes(key[-NUMBER:], "big")
 
 
-def encode_event(offset: int, cid: bytes, block: bytes) -> bytes:
-    """Return an event's value."""
-    return offset.to_bytes(NUMBER, "big") + cid + block
-
-
 def decode_event(value: bytes) -> EventRow:
     """Return the event of a value."""
     return EventRow(int.from_bytes(value[:NUMBER], "big"), value[_VALUE_CID], value[_VALUE_BLOCK:])

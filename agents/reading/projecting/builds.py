@@ -94,11 +94,6 @@ class Builds:
         self._pairs: dict[str, _Pair] = {}
         self._marked: dict[RowSet, bytes] = dict.fromkeys(self._all_marked(), b"")
 
-    @property
-    def is_building(self) -> bool:
-        """Whether any set is built beside one that answers."""
-        return bool(self._pairs)
-
     def admit(self, follower: ProjectionFollower[Any]) -> list[ProjectionFollower[Any]]:
         """Return who folds a version: of the set that answers, and of the one beside it, where one is built.
 

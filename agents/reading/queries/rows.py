@@ -99,12 +99,6 @@ class RowReader:
         return RowPage(rows, is_end, position, stale, rebuilds, ordered_by, looked_until)
 
 
-def rebuilds_of(view: ReadView, name: str, version: int) -> Rebuilds | None:
-    """Return what was built anew of a version's rows; None where it has none."""
-    known = read_answering(view, name, version)
-    return None if known is None else _rebuilds(view, *known)
-
-
 def _rebuilds(view: ReadView, answering: RowSet, position: FollowerPosition) -> Rebuilds:
     beside = read_beside(view, answering)
     aggregates = view.get(follower_key(aggregates_name(answering.title)))

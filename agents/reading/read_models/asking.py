@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question of DOMAIN.md.
+    """A question that read models answer.
 
     required, optional: its parameters. indexes: which rows are read; a row that any of these finds. answer: which of
     them answer, given the parameters and the present time. tree: the index by which rows lie below one another.

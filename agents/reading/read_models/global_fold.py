@@ -155,3 +155,11 @@ class GlobalFold:
     def refold(self, follower: str, where: Where, aggregate_id: str, number: int) -> None:
         """Build the rows of one aggregate anew."""
         self.folds[where].refold(follower, aggregate_id, number)
+
+
+def missing_of(fold: ReadingFold, end: int) -> str:
+    """Return what of a fold is not in a journal, in words. end: of the journal."""
+    position = fold.position
+    if position.offset > end:
+        return f"ends at offset {end}, and was read up to {position.offset}"
+    return f"has another record at offset {position.last_offset}, or none"

@@ -33,8 +33,9 @@ from annals.agents.reading.projecting.rows import follower_name
 from annals.agents.reading.projecting.versions import newest, nowhere_behind
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader, find_tree
-from annals.agents.reading.read_models.global_fold import GlobalFold, PartView, prefix_of
+from annals.agents.reading.read_models.global_fold import GlobalFold, PartView, missing_of, prefix_of
 from annals.schemas.journal_reader import GapError
+from annals.schemas.values.moments import unix_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from annals.agents.folding.damage import DamageCounter
     from annals.agents.ports import Clock, JournalRecord
     from annals.agents.projections.projection import Projection
-    from annals.agents.reading.following.fold import ReadingFold
     from annals.agents.reading.found import FoundRow
     from annals.agents.reading.gathering.rows import Keys
     from annals.agents.reading.ports import (
@@ -202,7 +202,9 @@ class GlobalReader:
         if others := [where for where, is_fold in found.items() if is_fold is False]:
             self._log.error(
                 "the store of global projections is not a fold of these journals; reading them anew",
-                journals=[f"{kind}-{at} {_missing(fold.folds[kind, at], bounds[kind, at][1])}" for kind, at in others],
+                journals=[
+                    f"{kind}-{at} {missing_of(fold.folds[kind, at], bounds[kind, at][1])}" for kind, at in others
+                ],
             )
             store = self._open_store.store = await self._stores.renew(store)
             fold = self._folding(store)
@@ -214,7 +216,7 @@ class GlobalReader:
         self._fold, self._reason = fold, ""
 
     def _folding(self, store: ReadingStore) -> GlobalFold:
-        now_ms = _milliseconds(self._clock)
+        now_ms = unix_ms(self._clock.now())
         return GlobalFold(store, self._projections, self._partitions, self._deciders, self._records(), now_ms)
 
     async def _is_fold(self, fold: GlobalFold, where: Where, end: int) -> bool | None:
@@ -245,48 +247,60 @@ class GlobalReader:
     def _change(self, fold: GlobalFold) -> None:
         if self._is_changed:
             self._is_changed = False
-            fold.follow(self._records(), _milliseconds(self._clock))
+            fold.follow(self._records(), unix_ms(self._clock.now()))
         while self._rebuilds:
             fold.refold(*self._rebuilds.pop(0))
 
     async def _read_on(self, fold: GlobalFold) -> bool:
-        is_moved, asked_at = False, self._clock.monotonic()
-        bounds = await self._journals.bounds()
-        self._ends = {where: end for where, (_, end) in bounds.items()}
+        """Read on in each journal; return whether anything was read."""
+        asked_at = self._clock.monotonic()
+        self._ends = {where: end for where, (_, end) in (await self._journals.bounds()).items()}
+        is_moved = False
         for where, end in self._ends.items():
-            start = self._read_until[where]
-            if end < start:
-                self._note_lost(where, end)
-            elif where in self._lost:  # whether what comes now goes on where it was read up to is not known
-                await self._leave(f"{self._lost[where]}; it has grown again")
+            is_moved |= await self._read_to(fold, where, end, asked_at)
+            if self._fold is None:  # the store is left
                 return False
-            if where in self._uncompared and end >= start:
-                is_fold = await self._is_fold(fold, where, end)
-                if is_fold is None:
-                    continue
-                if not is_fold:  # opening says so, and reads them anew
-                    await self._leave("the store is not a fold of these journals")
-                    return False
-                self._uncompared.discard(where)
-            if start >= end:  # a batch that was damaged may be cut off
-                self._caught_up[where] = asked_at
-                self._unreadable.pop(where, None)
-                continue
-            if where in self._gaps:
-                continue
-            try:
-                async for records in self._journals.records(where, start, end):
-                    await self._apply(fold, where, records)
-            except GapError as error:
-                self._gaps[where] = str(error)
-                self._log.error("global projections stopped at a gap", reason=str(error))
-            except DamagedBatchError as error:  # looked at again soon: another replica may lead by then
-                self._read_until[where] = max(start, fold.folds[where].position.offset)
-                self._note_unreadable(where, error)
-            else:
-                self._unreadable.pop(where, None)
-                self._read_until[where], self._caught_up[where], is_moved = end, asked_at, True
         return is_moved
+
+    async def _read_to(self, fold: GlobalFold, where: Where, end: int, asked_at: float) -> bool:
+        """Read a journal up to the end that it had when it was asked for; return whether anything was read."""
+        start = self._read_until[where]
+        if end < start:
+            self._note_lost(where, end)
+        elif where in self._lost:  # whether what comes now goes on where it was read up to is not known
+            await self._leave(f"{self._lost[where]}; it has grown again")
+            return False
+        if where in self._uncompared and end >= start and not await self._is_compared(fold, where, end):
+            return False
+        if start >= end:  # a batch that was damaged may be cut off
+            self._caught_up[where] = asked_at
+            self._unreadable.pop(where, None)
+            return False
+        if where in self._gaps:
+            return False
+        try:
+            async for records in self._journals.records(where, start, end):
+                await self._apply(fold, where, records)
+        except GapError as error:
+            self._gaps[where] = str(error)
+            self._log.error("global projections stopped at a gap", reason=str(error))
+        except DamagedBatchError as error:  # looked at again soon: another replica may lead by then
+            self._read_until[where] = max(start, fold.folds[where].position.offset)
+            self._note_unreadable(where, error)
+        else:
+            self._unreadable.pop(where, None)
+            self._read_until[where], self._caught_up[where] = end, asked_at
+            return True
+        return False
+
+    async def _is_compared(self, fold: GlobalFold, where: Where, end: int) -> bool:
+        """Whether the store's last record is the journal's: its batch could not be read before."""
+        is_fold = await self._is_fold(fold, where, end)
+        if is_fold is False:  # opening says so, and reads them anew
+            await self._leave("the store is not a fold of these journals")
+        elif is_fold:
+            self._uncompared.discard(where)
+        return bool(is_fold)
 
     def _note_unreadable(self, where: Where, error: DamagedBatchError) -> None:
         if self._unreadable.get(where) != str(error):
@@ -319,11 +333,8 @@ class GlobalReader:
         if self._fold is None:  # whether the store is a fold of these journals is not known yet
             return gathered(wheres, [self._why_not()] * len(wheres), 0, after)
         stale = self.stale()
-        read_until, gaps, ends = (
-            dict(self._read_until),
-            {**self._unreadable, **self._lost, **self._gaps},
-            dict(self._ends),
-        )
+        read_until, ends = dict(self._read_until), dict(self._ends)
+        gaps = {**self._unreadable, **self._lost, **self._gaps}
         follower = follower_name(projection.name, version)
 
         def ask(view: ReadView) -> tuple[Page, list[RowPage | str]]:
@@ -354,14 +365,17 @@ class GlobalReader:
         except NotReadyError as error:
             return gathered(wheres, [str(error)] * len(wheres), 0, after)
         page = gathered(wheres, pages, 0, after)
-        answered = [(where, at) for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)]
-        left = {where: max(0, ends.get(where, 0) - at.position.offset) for where, at in answered}
-        waited = [self._caught_up.get(where, self._begun) for where, offsets in left.items() if offsets]
-        seconds = self._clock.monotonic() - min(waited) if waited else 0.0
+        lag = self._lag({where: at for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)}, ends)
         moved: list[bytes | None] | None = page.after
         if last := until or (rows[-1].key if rows else None):  # the rows of all partitions have one order in one store
             moved = [last] * len(wheres)
-        return page._replace(rows=rows, is_end=is_end, lag=Lag(sum(left.values()), seconds), after=moved, until=until)
+        return page._replace(rows=rows, is_end=is_end, lag=lag, after=moved, until=until)
+
+    def _lag(self, answered: Mapping[Where, RowPage], ends: Mapping[Where, int]) -> Lag:
+        """Return how far what was answered is behind the journals. ends: theirs, as they were when it was asked."""
+        left = {where: max(0, ends.get(where, 0) - page.position.offset) for where, page in answered.items()}
+        waited = [self._caught_up.get(where, self._begun) for where, offsets in left.items() if offsets]
+        return Lag(sum(left.values()), self._clock.monotonic() - min(waited) if waited else 0.0)
 
     def _wheres(self, projection: Projection[Any]) -> list[Where]:
         return [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
@@ -385,15 +399,3 @@ class GlobalReader:
         """Close the store as soon as the questions to it are answered."""
         self._reason, self._fold = reason, None
         await self._open_store.close()
-
-
-def _missing(fold: ReadingFold, end: int) -> str:
-    """Say what of a fold is not in a journal that ends there."""
-    position = fold.position
-    if position.offset > end:
-        return f"ends at offset {end}, and was read up to {position.offset}"
-    return f"has another record at offset {position.last_offset}, or none"
-
-
-def _milliseconds(clock: Clock) -> int:
-    return int(clock.now().timestamp() * 1000)

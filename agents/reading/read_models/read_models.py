@@ -29,6 +29,7 @@ from annals.agents.reading.projecting.versions import (
 )
 from annals.agents.reading.queries.rows import RowReader
 from annals.agents.reading.read_models.other_members import AskReached, OtherMembers
+from annals.schemas.values.moments import unix_ms
 from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
@@ -314,7 +315,7 @@ class ReadModels:
                 self._global.resume(follower)
 
     def _now_ms(self) -> int:
-        return int(self._clock.now().timestamp() * 1000)
+        return unix_ms(self._clock.now())
 
 
 def _known_positions(page: GatheredRows) -> dict[str, list[int | None]]:

@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 class RowAnswers:
-    """Answers with rows of projections, and to the questions of DOMAIN.md."""
+    """Answers with rows of projections, and to the questions by name (`asking`)."""
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from annals.agents.reading.projecting.versions import (
     without_previous,
 )
 from annals.agents.reading.read_models.refold import MovedBackError, Refold, verify
+from annals.schemas.values.moments import unix_ms
 from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
@@ -273,7 +274,7 @@ class ProjectionService:
         return versions[-1]
 
     def _now_ms(self) -> int:
-        return int(self._clock.now().timestamp() * 1000)
+        return unix_ms(self._clock.now())
 
 
 class RebuildFailedError(Exception):

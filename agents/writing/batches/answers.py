@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def value_of_outcome(planned: PlannedCommand, kind: str) -> tuple[str, bytes]:
     """Return status and value of a command's outcome: a duplicate, rejected, or accepted with as many events as it has.
 
-    Nearly all are accepted with one event: `accepted_once` says that for less.
+    Nearly all are accepted with one event: for those `accepted_once` is faster.
     """
     command, aggregate, first = planned.command, planned.aggregate, planned.earlier_events
     named = command.id, kind, command.aggregate_id

@@ -16,7 +16,7 @@ from annals.agents.writing.batches.decision_plan import DecisionPlan, Limits, Pl
 from annals.agents.writing.batches.evaluation import failed
 from annals.agents.writing.batches.sealing import due_snapshot, sealed_events
 from annals.schemas import outcome
-from annals.schemas.values.moments import recorded_at
+from annals.schemas.values.moments import recorded_at, unix_ms
 from annals.schemas.wire.dead_letter import INTERNAL_ERROR, TOO_LARGE, DeadLetter
 from annals.schemas.wire.reading import read_commands
 from annals.topics.encoded_headers import encode_with_more
@@ -85,7 +85,7 @@ class Batch:
         their copy or dead letter already; checks_states: whether the state that each command leads to is encoded for
         trial, because one of them has no encoding.
         """
-        now_text, now_ms = recorded_at(now), int(now.timestamp() * 1000)
+        now_text, now_ms = recorded_at(now), unix_ms(now)
         self._setting = Setting(decider, working_set, place, limits, now)
         self._kind = place.kind.encode()
         self._moment: Moment = (now_text, now_text.encode(), now_ms)

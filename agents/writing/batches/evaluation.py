@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 SHOWN_CHARACTERS: Final = 100
 
-Parsed = "Message | list[Problem] | None"
-
 
 class Rejection(NamedTuple):
     """Why a command changes nothing, as its outcome says it."""

@@ -13,6 +13,7 @@ from annals.agents.writing.batches.evaluation import full, oversize
 from annals.schemas.chain import seal
 from annals.schemas.cid import cid_text
 from annals.schemas.snapshot import Snapshot, encode_snapshot
+from annals.schemas.values.moments import unix_ms
 from annals.topics.wire import encoded_event_headers
 
 if TYPE_CHECKING:
@@ -115,4 +116,4 @@ def due_snapshot(setting: Setting, planned: PlannedCommand, offset: int) -> byte
 
 def moment_of(text: str) -> Moment:
     """Return a time as a block has it, in the three forms that an event's record needs."""
-    return text, text.encode(), int(datetime.fromisoformat(text).timestamp() * 1000)
+    return text, text.encode(), unix_ms(datetime.fromisoformat(text))

@@ -1,4 +1,4 @@
-"""The questions of DOMAIN.md, a route each."""
+"""The questions that read models answer, a route each."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from msgspec import Struct
 from annals.agents.ports import JournalError
 from annals.agents.publishing.administration import Refused
 from annals.schemas.subscription import NAME, Definition, Retry, Webhook
-from annals.schemas.wire.strict_json import NotJsonError, parse_strict
+from annals.workers.api.choosing import json_object
 from annals.workers.api.http.answers import NO_STORE, json_answer
 from annals.workers.api.http.parameters import CursorText, Limit
-from annals.workers.api.http.problems import NOT_READY, InvalidMember, Problem, invalid, not_ready
+from annals.workers.api.http.problems import NOT_READY, InvalidMember, Problem, not_ready
 from annals.workers.api.http.routing import ETAG, Answer, Route, Scope
 from annals.workers.kafka.connections import MissingTopicError, words_of
 
@@ -242,12 +242,7 @@ def read_object(body: bytes, code: str) -> dict[str, Any]:
     Raises:
         Problem: it is no JSON object (400), or a member cannot be taken as it was sent (422).
     """
-    try:
-        value, faults = parse_strict(body)
-    except NotJsonError as error:
-        raise invalid("", str(error)) from None
-    if not isinstance(value, dict):
-        raise invalid("", "must be a JSON object")
+    value, faults = json_object(body)
     if faults:
         errors = [InvalidMember(path, message) for path, message in faults]
         raise Problem(422, code, f"{errors[0].path}: {errors[0].message}", errors=errors)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from aiokafka.errors import KafkaError
 
 from annals.agents.ports import UnreachableError
 from annals.agents.waiting import first_of
+from annals.workers.clock import loop_time
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
 from annals.workers.kafka.read.newest_records import NewestRecords
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
@@ -104,9 +104,9 @@ class FollowedTopic(Generic[T]):
         Where the topic cannot be read for HOLDS_S, what was known before holds.
         """
         await self._is_read.wait()
-        since = monotonic() if self._failed_at is None else self._failed_at
+        since = loop_time() if self._failed_at is None else self._failed_at
         with suppress(TimeoutError):
-            await self._until_looked(since + HOLDS_S - monotonic())
+            await self._until_looked(since + HOLDS_S - loop_time())
 
     async def run(self) -> None:
         """Follow the topic until the task is cancelled."""
@@ -117,7 +117,7 @@ class FollowedTopic(Generic[T]):
                 partitions_of(client, self._where[0])
                 await self._follow(client)
             except FAILURES as error:
-                self._failed_at = monotonic() if self._failed_at is None else self._failed_at
+                self._failed_at = loop_time() if self._failed_at is None else self._failed_at
                 self._failed(error)
                 await asyncio.sleep(RETRY_S)
             finally:
@@ -203,7 +203,7 @@ class FollowedTopic(Generic[T]):
     async def _read_on(self, client: AIOKafkaClient, newest: NewestRecords[tuple[int, T | None]]) -> bool:
         """Read what came since; return whether all is there yet that was read before. If not, nothing was read."""
         end = await self._end(client, newest.position)
-        if end == newest.position and monotonic() - self._looked_at <= SAME_TOPIC_S:
+        if end == newest.position and loop_time() - self._looked_at <= SAME_TOPIC_S:
             return True
         await self._require_same(client)
         first = (await list_offsets(client, HIGH_WATERMARK, FIRST, [self._where]))[self._where]
@@ -233,10 +233,10 @@ class FollowedTopic(Generic[T]):
         high = (await list_offsets(client, HIGH_WATERMARK, LAST, [self._where]))[self._where]
         if high <= known:
             return high
-        end, deadline = known, monotonic() + WRITTEN_WITHIN_S
+        end, deadline = known, loop_time() + WRITTEN_WITHIN_S
         while end < high:
             end = (await list_offsets(client, LAST_STABLE, LAST, [self._where]))[self._where]
-            if end < high and (high == self._left_open or monotonic() > deadline):
+            if end < high and (high == self._left_open or loop_time() > deadline):
                 self._left_open = high
                 break
             if end < high:
@@ -250,7 +250,7 @@ class FollowedTopic(Generic[T]):
                 f"{self._where[0]} {MADE_ANEW}. What was known before holds yet. Write again what it lacks, if "
                 f"anything; then, to go on with what is there, restart the workers."
             )
-        self._looked_at = monotonic()
+        self._looked_at = loop_time()
 
     async def _lost(self, client: AIOKafkaClient, what: str) -> LostRecordsError:
         """Return the error of a topic that lacks something; one that was made anew meanwhile is told as that."""

@@ -34,11 +34,6 @@ def error_of(code: int) -> type[Exception] | None:
     return for_code(code)  # type: ignore[no-any-return]
 
 
-def monotonic() -> float:
-    """Return the event loop's time in seconds: in a simulation that of the history, not the machine's."""
-    return asyncio.get_running_loop().time()
-
-
 class Brokers:
     """One client, connected when it is first needed, and the coordinators that it has found."""
 

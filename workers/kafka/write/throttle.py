@@ -5,8 +5,9 @@ They answer at once, say how long in `throttle_time_ms`, and read nothing from t
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import Any
+
+from annals.workers.clock import loop_time
 
 
 class Throttle:
@@ -19,9 +20,9 @@ class Throttle:
     @property
     def left_s(self) -> float:
         """The seconds that are left; 0 when there are none."""
-        return max(0.0, self._until - monotonic())
+        return max(0.0, self._until - loop_time())
 
     def note(self, answer: Any) -> None:
         """Take what an answer asks for."""
         if throttled_ms := getattr(answer, "throttle_time_ms", 0):
-            self._until = max(self._until, monotonic() + throttled_ms / 1000)
+            self._until = max(self._until, loop_time() + throttled_ms / 1000)

@@ -39,6 +39,7 @@ from aiokafka.protocol.transaction import (
 )
 
 from annals.agents.ports import FencedError, LostEndError, OutlastedError, UncertainError
+from annals.workers.clock import loop_time
 from annals.workers.kafka.protocol.transactions_v2 import (
     FEATURE,
     IMPLICIT_FROM,
@@ -48,7 +49,7 @@ from annals.workers.kafka.protocol.transactions_v2 import (
     finalized_level,
 )
 from annals.workers.kafka.write.batches import require_whole
-from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers, error_of, monotonic
+from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers, error_of
 from annals.workers.kafka.write.failures import uncertain
 from annals.workers.kafka.write.transactional_ids import producer_of
 
@@ -166,13 +167,13 @@ class TransactionalWriter:
         if not self.is_fenced_in:
             raise UncertainError(f"{self._id}: no producer id")
         producer, self._producer_id = self._producer_id, -1  # given back only by a commit that is known
-        self._ends_at = monotonic() + TRANSACTION_TIMEOUT_MS / 1000
+        self._ends_at = loop_time() + TRANSACTION_TIMEOUT_MS / 1000
         try:
             # Before the transaction: behind a throttled Produce the connection is not read, and a look-up would wait.
             await self._brokers.coordinator(CoordinationType.GROUP, offsets.group)
             renewed = await self._transact(producer, batches, offsets, expected)
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            late = monotonic() >= self._ends_at
+            late = loop_time() >= self._ends_at
             if await self._is_fence(error, producer):
                 raise FencedError(f"{self._id}: another worker writes this journal now", outlasted=late) from error
             if late:
@@ -243,7 +244,7 @@ class TransactionalWriter:
         For a Produce they ask the coordinator again after 20 ms (`add.partitions.to.txn.retry.backoff.ms`) where it is
         busy with this id: with the markers of the transaction before, or with what another broker adds to this one.
         """
-        if monotonic() - self._ended_at < MARKERS_S:
+        if loop_time() - self._ended_at < MARKERS_S:
             return True
         leaders = {await self._brokers.leader(where) for where in batches}
         return len(leaders) > 1
@@ -265,13 +266,13 @@ class TransactionalWriter:
 
     async def _retried(self, request: Any, codes: Any) -> None:
         """Send a request that may be sent again: adding twice to a transaction is adding once."""
-        end = monotonic() + BUSY_PATIENCE_S
+        end = loop_time() + BUSY_PATIENCE_S
         while True:
             answer = await self._brokers.ask_coordinator(CoordinationType.TRANSACTION, self._id, request)
             errors = {error for code in codes(answer) if (error := error_of(code)) is not None}
             if not errors:
                 return
-            if errors <= {ConcurrentTransactions} and monotonic() < end:
+            if errors <= {ConcurrentTransactions} and loop_time() < end:
                 await asyncio.sleep(CONCURRENT_BACKOFF_S)
                 continue
             raise next(iter(errors - {ConcurrentTransactions} or errors))(f"{type(request).__name__} was refused")
@@ -302,8 +303,8 @@ class TransactionalWriter:
         self, producer: int, node: int, topics: Mapping[str, list[tuple[int, bytes]]]
     ) -> dict[Where, int]:
         bases: dict[Where, int] = {}
-        end = monotonic() + BUSY_PATIENCE_S
-        while monotonic() < end:
+        end = loop_time() + BUSY_PATIENCE_S
+        while loop_time() < end:
             offsets = await self._ask_to_produce(node, topics)
             bases |= {where: offset for where, offset in offsets.items() if offset is not None}
             topics = {
@@ -321,7 +322,7 @@ class TransactionalWriter:
     ) -> dict[Where, int | None]:
         """Return where each batch was put; None: nowhere, since the coordinator is busy with this id."""
         client = await self.connected()
-        if self.throttled_s > self._ends_at - monotonic():
+        if self.throttled_s > self._ends_at - loop_time():
             raise OutlastedError(f"{self._id}: a quota has the brokers wait for {self.throttled_s:.0f} s in the middle")
         timeout = int(self._options.get("request_timeout_ms", 40_000))
         request: Any
@@ -385,7 +386,7 @@ class TransactionalWriter:
         error = error_of(answer.error_code)
         if error is not None:
             raise error("the commit was refused")
-        self._ended_at = monotonic()
+        self._ended_at = loop_time()
         return (answer.producer_id, answer.producer_epoch) if self._is_implicit else (producer, self._epoch)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaProducer
 
+from annals.schemas.values.moments import unix_ms
 from annals.topics.keys import partition_of
 from annals.workers.clock import SystemClock, new_id
 from annals.workers.kafka.connections import creating_nothing
@@ -76,7 +77,7 @@ def histories(ids: list[str], commands: int) -> Iterator[Command]:
 async def preload(site: Site, commands: Iterable[Command]) -> dict[int, int]:
     """Write commands in large batches; return how many there are by partition, when all of them are written."""
     topic, partitions = site.names.commands(KIND), site.partitions
-    now_ms = int(SystemClock().now().timestamp() * 1000)
+    now_ms = unix_ms(SystemClock().now())
     producer = creating_nothing(
         AIOKafkaProducer(**client_options(site.settings), max_batch_size=BATCH_BYTES, acks="all")
     )

@@ -95,7 +95,7 @@ class Plan(NamedTuple):
     """A history before it happens.
 
     has_standbys: whether each partition has one, as far as there are workers; has_readers: whether journals are read;
-    has_publishers: whether what is read is published.
+    has_publishers: whether what is read is published; has_answers: whether a subscriber acknowledges what it gets.
     """
 
     seed: int
@@ -108,6 +108,7 @@ class Plan(NamedTuple):
     has_standbys: bool = False
     has_readers: bool = False
     has_publishers: bool = False
+    has_answers: bool = False
 
 
 def plan_of(seed: int) -> Plan:
@@ -141,7 +142,9 @@ def plan_of(seed: int) -> Plan:
     plan = _with_broker_faults(plan, random.Random(f"{seed} brokers"), end)  # noqa: S311
     plan = _with_opening_faults(plan, random.Random(f"{seed} openings"), end)  # noqa: S311
     plan = _with_readers(plan, random.Random(f"{seed} readers"), end)  # noqa: S311
-    return _with_publishers(plan, random.Random(f"{seed} publishers"), end)  # noqa: S311
+    plan = _with_publishers(plan, random.Random(f"{seed} publishers"), end)  # noqa: S311
+    has_answers = plan.has_publishers and random.Random(f"{seed} answers").random() >= 0.5  # noqa: S311
+    return plan._replace(has_answers=has_answers)
 
 
 def _with_restore_points(plan: Plan, rng: random.Random, end: float) -> Plan:

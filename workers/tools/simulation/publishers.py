@@ -7,20 +7,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.agents.ports import JournalError
+from annals.agents.publishing.delivering.making import DeliveryShards
 from annals.agents.publishing.publisher import PUBLISHING, STOPPED, Publisher
 from annals.agents.publishing.share import Share
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.agents.waiting import ended
+from annals.workers.clock import SteadyClock
 from annals.workers.kafka.connections import CLUSTER
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.memory.client import Cluster
 from annals.workers.memory.partition import Status
-from annals.workers.publishing.log import KafkaPublishLogs
+from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.reached import ReachedWatch
-from annals.workers.tools.simulation.plan import PARTITIONS
+from annals.workers.tools.simulation.plan import KINDS, PARTITIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from annals.agents.ports import Clock
     from annals.agents.reading.following.shard import Shard
@@ -52,7 +54,7 @@ class JudgedPublisher(Publisher):
 
 
 class Telemetry:
-    """Counts what publishers tell (the `PublishTelemetry` port)."""
+    """Counts what publishers tell (the `PublishTelemetry` and `DeliveryTelemetry` ports)."""
 
     def __init__(self, world: World) -> None:
         """Take where it is counted."""
@@ -83,12 +85,33 @@ class Telemetry:
     def closed(self) -> None:
         """Not looked at."""
 
+    def answers(self, name: str, results: Mapping[str, int]) -> None:
+        """Count answers by what they were."""
+        del name
+        self._counts.update({f"answered: {result}": count for result, count in results.items()})
+
+    def redelivered(self, name: str, deliveries: int) -> None:
+        """Count deliveries that were not the first of their event."""
+        del name
+        self._counts["redelivered"] += deliveries
+
+    def parked(self, name: str, events: int) -> None:
+        """Count events that were parked."""
+        del name
+        self._counts["parked"] += events
+
+    def unsettled(self, *_: Any) -> None:
+        """Not looked at."""
+
+    def parked_since(self, *_: Any) -> None:
+        """Not looked at."""
+
 
 class Here(NamedTuple):
     """A partition that is published here."""
 
     publisher: JudgedPublisher
-    logs: KafkaPublishLogs
+    logs: KafkaDeliveryLogs
     task: asyncio.Task[None]
 
 
@@ -102,6 +125,8 @@ class Publishers:
         self._process = process
         self._app_id = app_id
         self._clock = clock
+        self._steady = SteadyClock(clock)
+        self._draw = process.world.chance(f"delays of worker {process.number}").random
         self._share = Share(clock)
         cluster = Cluster(process.world.model, network)
         self._options = {CLUSTER: cluster, "bootstrap_servers": "memory", "request_timeout_ms": 15_000}
@@ -119,16 +144,21 @@ class Publishers:
             self.here[key].publisher.resume()
             return
         world, (kind, partition) = self._process.world, key
-        logs = KafkaPublishLogs(self._options, world.names, self._app_id, kind, partition, PARTITIONS, "none")
+        logs = KafkaDeliveryLogs(self._options, world.names, self._app_id, kind, partition, PARTITIONS, "none")
+        telemetry, decider = Telemetry(world), world.deciders[kind]
+        delivering = DeliveryShards(
+            shard, decider, logs.delivering, self._steady, self._clock, telemetry, KINDS, PARTITIONS, self._draw
+        )
         publisher = JudgedPublisher(
             shard,
             KafkaJournalPartition(self._client, world.names.events(kind), partition),
-            world.deciders[kind],
+            decider,
             logs,
             world.subscriptions,
             self._clock,
             self._share,
-            Telemetry(world),
+            telemetry,
+            delivering,
         )
         publisher.judge = partial(world.publishing.told, self._process, key)
         publisher.failed = partial(world.publishing.failed, self._process, key)

@@ -1,4 +1,6 @@
-"""Judges what subscribers get in a history, by the topics' bytes: each event that counts, once, and in order.
+"""Judges by the topics' bytes what subscribers get in a history: each event that counts, in order.
+
+Once, or, where a subscriber answers, at least once, and not before the event before it is acknowledged.
 
 A publisher stops only where a fault explains it. Then what it has published is the beginning of what there was to be,
 and nothing follows on what the journal lost.
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
+from annals.schemas.subscription import STREAM
 from annals.workers.tools.simulation.checker import journal_of
 from annals.workers.tools.simulation.group import KEYS
 from annals.workers.tools.simulation.plan import PARTITIONS, home_of
@@ -124,9 +127,19 @@ class PublishingJudge:
                     has[kind, home_of(aggregate)].append(published)
             for key in KEYS:
                 wanted = _wanted(kept.record.definition, key[0], journals[key])
-                lines = _compared(has[key], wanted, may_lack=key in self._stopped)
+                may_lack = key in self._stopped
+                if kept.record.definition.delivery == STREAM:
+                    lines = _compared(has[key], wanted, may_lack=may_lack)
+                else:
+                    lines = _delivered(has[key], wanted, self._acknowledged(), may_lack=may_lack)
                 found += [f"{line}: {name} of {key[0]}-{key[1]}" for line in lines]
+        if self._world.subscriber is not None:
+            there = {event.cid for chains in journals.values() for chain in chains.values() for event in chain}
+            found += self._world.subscriber.overtaken(there)
         return found
+
+    def _acknowledged(self) -> set[str]:
+        return set() if self._world.subscriber is None else self._world.subscriber.acknowledged
 
     def _paused(self) -> list[str]:
         return [name for name, kept in self._world.subscriptions.all().items() if not kept.record.is_active]
@@ -176,6 +189,25 @@ def _wanted(definition: Definition, kind: str, chains: dict[str, list[Event]]) -
         for event in sorted(events, key=lambda event: event.offset)
         if not definition.types or event.block["type"] in definition.types
     ]
+
+
+def _delivered(
+    has: list[Published], wanted: list[Published], acknowledged: set[str], *, may_lack: bool
+) -> Iterator[str]:
+    """Yield what is wrong with what was delivered to one that answers: at least once, and until it acknowledged it."""
+    there = {each.cid: each for each in wanted}
+    for each in has:
+        if each.cid not in there and not may_lack:
+            yield f"published on: nobody noticed that {each.cid} is gone"
+        elif there.get(each.cid, each) != each:
+            yield f"published wrong: {each} instead of {there[each.cid]}"
+    got = set(has)
+    missing = [each.cid for each in wanted if each not in got]
+    forgotten = [each.cid for each in wanted if each in got and each.cid not in acknowledged]
+    if missing and not may_lack:
+        yield f"not published: {missing[0]} and {len(missing) - 1} others"
+    elif forgotten and not may_lack:
+        yield f"not acknowledged: {forgotten[0]} and {len(forgotten) - 1} others, and never delivered again"
 
 
 def _compared(has: list[Published], wanted: list[Published], *, may_lack: bool) -> Iterator[str]:

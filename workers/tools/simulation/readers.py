@@ -147,6 +147,7 @@ class Readers:
         client.cluster = Leaders(world)
         self._client = client
         self._turns = asyncio.Semaphore(1)
+        self._moving = asyncio.Lock()  # a shard that is closing still has its store
         metrics = SimpleNamespace(broker_up=SimpleNamespace(set=_nothing), measure=_nothing, measure_standby=_nothing)
         sources = SimpleNamespace(commit=_nothing_later, refresh=_nothing, unfetched=_nothing)
         here: Any = self
@@ -173,17 +174,19 @@ class Readers:
     async def assigned(self, owned: Iterable[Key], standing: Iterable[Key]) -> None:
         """Close what is neither this process's nor followed any more; the others take over, stand by, go on, open."""
         wanted = dict.fromkeys(owned, False) | dict.fromkeys(standing, True)
-        await self.publishers.close([key for key in self.publishers.here if wanted.get(key, True)])
-        await asyncio.gather(*(self._close(key) for key in list(self.here) if key not in wanted))
-        for key, is_standby in wanted.items():
-            self._follow(key, is_standby=is_standby)
+        async with self._moving:
+            await self.publishers.close([key for key in self.publishers.here if wanted.get(key, True)])
+            await asyncio.gather(*(self._close(key) for key in list(self.here) if key not in wanted))
+            for key, is_standby in wanted.items():
+                self._follow(key, is_standby=is_standby)
 
     async def restart(self, keys: Iterable[Key]) -> None:
         """Have some shards end and begin anew, as a child process that ended."""
-        for key in [key for key in keys if key in self.here]:
-            is_standby = self.here[key].shard.status().standby
-            await self._close(key)
-            self._follow(key, is_standby=is_standby)
+        async with self._moving:
+            for key in [key for key in keys if key in self.here]:
+                is_standby = self.here[key].shard.status().standby
+                await self._close(key)
+                self._follow(key, is_standby=is_standby)
 
     def kill(self) -> None:
         """End at once."""

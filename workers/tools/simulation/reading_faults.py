@@ -102,14 +102,14 @@ class ReadingFaults:
         if log.end > known.offset:
             return  # nothing was lost
         self._carried_out(fault)
-        # One offset more than there were: up to just where the writer expects its next batch, nothing would tell it.
+        # One offset more than there were: at the very offset where the writer expects its next batch it could not tell.
         name = f"somebody {fault.where}"
         _, identity = world.model.init_producer_id(name, HELD_MS)
         batch = RecordBatch()
         batch.fill([(b"a0", b"no block", 0, b"\0")] * (was + 1 - log.end), 0, 1 << 20)
         world.model.add_partition(name, identity, journal)
         world.model.produce(name, journal, batch.build(*identity, 0), adds=False)
-        if fault.size < ENDS_AT_ONCE:  # its end is as high as before for who read it: nothing is lower that they see
+        if fault.size < ENDS_AT_ONCE:  # the end is as high as before: those who have read the journal see no loss
             world.model.end_transaction(name, identity, commits=False, renews=False)
             return
         world.counts[NOTED] += 1

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from annals.agents.publishing.ports import Kept
 from annals.schemas.progress import Progress, encode_progress, progress_key
-from annals.schemas.subscription import Definition, Record
+from annals.schemas.subscription import Definition, Record, Retry
 from annals.workers.tools.simulation.plan import KINDS, PARTITIONS
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 FIRST: Final[Mapping[str, Mapping[str, Any]]] = {"all": {}, "counts": {"kinds": ["counter"], "types": ["Counted"]}}
 """Those that there are from the beginning."""
+ANSWERED: Final = "answered"
+"""One whose subscriber acknowledges, where the history has such a one. Whatever it does, nothing of it is parked."""
+RETRY: Final = Retry(max_attempts=1_000, first_delay_ms=100, max_delay_ms=2_000, ack_timeout_ms=1_500)
 LATER: Final = ("late-0", "late-1")
 """Those that somebody may put later, from the beginning of the journals on."""
 
@@ -64,6 +67,13 @@ class SimulatedSubscriptions:
                 key = progress_key(name, names.events(kind), partition)
                 self._world.append(names.progress, partition, key, encode_progress(Progress(0, None, 1)))
         self._keep(Record(wanted, 1, begin))
+
+    def put_first(self) -> None:
+        """Put those that there are from the beginning."""
+        for name, definition in FIRST.items():
+            self.put(name, **definition)
+        if self._world.plan.has_answers:
+            self.put(ANSWERED, delivery="acknowledged", retry=RETRY, max_in_flight=8)
 
     def turn(self, name: str, *, is_active: bool) -> None:
         """Pause a subscription, or resume it."""

@@ -23,7 +23,8 @@ from annals.workers.tools.simulation.plan import HOSTS, KINDS, PARTITIONS, Plan,
 from annals.workers.tools.simulation.process import LIMITS, Process
 from annals.workers.tools.simulation.publishing_judge import PublishingJudge
 from annals.workers.tools.simulation.reading_judge import ReadingJudge
-from annals.workers.tools.simulation.subscriptions import FIRST, LATER, SimulatedSubscriptions
+from annals.workers.tools.simulation.subscribers import Subscriber
+from annals.workers.tools.simulation.subscriptions import ANSWERED, FIRST, LATER, SimulatedSubscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,11 +79,13 @@ class World:
         self.rotten: set[tuple[str, int]] = set()  # where a journal was handed out with another byte in it
         self.problems: list[str] = []
         self._healed_at = 0.0
+        self.is_healed = False
         self.log: list[str] = []
         self._faults = Faults(self)
         self.person = Person(self)
         self.reading = ReadingJudge(self)
         self.subscriptions = SimulatedSubscriptions(self)
+        self.subscriber = Subscriber(self, ANSWERED) if plan.has_answers else None
         self.publishing = PublishingJudge(self)
 
     def run(self) -> None:
@@ -121,11 +124,12 @@ class World:
 
     async def _story(self) -> None:
         if self.plan.has_publishers:
-            for name, definition in FIRST.items():
-                self.subscriptions.put(name, **definition)
+            self.subscriptions.put_first()
         for host in self.hosts[:2]:
             self.start(host)
         background = [self.loop.create_task(work) for work in (self.group.run(), self._time_out())]
+        if self.subscriber is not None:
+            background.append(self.loop.create_task(self.subscriber.run()))
         events: list[tuple[float, Any]] = [(each.at, each) for each in self.plan.commands]
         events += [(each.at, each) for each in self.plan.faults]
         for at, event in sorted(events, key=lambda each: each[0]):
@@ -142,7 +146,7 @@ class World:
     async def _heal(self) -> None:
         """End all faults. What has stopped, a person looks at."""
         self.note("healed")
-        self._healed_at = self.loop.time()
+        self._healed_at, self.is_healed = self.loop.time(), True
         self.weather = Weather()
         self._faults.heal()
         self.person.healed()
@@ -281,6 +285,9 @@ class World:
         if self.plan.has_publishers:
             topics |= {names.subscribers(name): Topic(PARTITIONS) for name in (*FIRST, *LATER)}
             topics[names.progress] = Topic(PARTITIONS)
+        if self.plan.has_answers:
+            of_one = (names.subscribers, names.acks, names.deliveries, names.parked)
+            topics |= {topic(ANSWERED): Topic(PARTITIONS) for topic in of_one}
         return topics
 
     def _surprised(self, loop: Any, context: dict[str, Any]) -> None:

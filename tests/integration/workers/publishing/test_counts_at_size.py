@@ -58,7 +58,7 @@ class Scene:
         log = logs.delivering("billing")
         await log.fence()
         for rows in runs:
-            await log.deliver(DeliveryWrites(rows, Progress(0, None, 1)))
+            await log.deliver(DeliveryWrites(rows, Progress(0, None, 1), 0))
         await log.close()
 
     async def counts(self, worker: int = 0) -> int:

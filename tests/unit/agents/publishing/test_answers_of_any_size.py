@@ -99,7 +99,8 @@ async def test_a_misplaced_answer_that_is_too_large_with_its_origin_is_a_dead_le
     await log.fence()
     value = b"{}".ljust(SUBSCRIBER_TOPIC_BYTES - 120 if is_large else 10)
     key = next(f"p-{number}".encode() for number in range(9) if partition_of(f"p-{number}".encode(), 2) == 1)
-    await log.deliver(DeliveryWrites({}, Progress(0, None, 1, 8), moved=[AckRecord(7, key, value, [("h", b"x")])]))
+    answers = [AckRecord(7, key, value, [("h", b"x")])]
+    await log.deliver(DeliveryWrites({}, Progress(0, None, 1, 8), at=1_234, moved=answers))
     await log.close()
     dead = await world.received("", "dead-letters")
     moved, _ = world.model.logs["acks.all", 1].committed(0, 10)
@@ -107,6 +108,7 @@ async def test_a_misplaced_answer_that_is_too_large_with_its_origin_is_a_dead_le
         assert moved == []
         ((_, _, headers),) = dead
         assert (headers["reason"], headers["source-partition"], headers["source-offset"]) == (b"bad_ack", b"0", b"7")
+        assert headers["source-timestamp"] == b"1234"
     else:
         assert dead == []
         ((_, there, _, headers, _),) = moved

@@ -115,6 +115,21 @@ async def test_what_is_nacked_comes_again_with_its_attempt_and_is_parked_after_t
     assert world.counts.numbers["all"] == (1, 0, 1)
 
 
+async def test_a_delay_is_drawn_by_what_the_process_gives():
+    """Goes red when a delivery draws for itself: no history could be run again."""
+    world = World("all")
+    world.journal.append(chain("p-1", 1))
+    await world.subscribe("all", **asked(retry=Retry(first_delay_ms=60_000, max_delay_ms=60_000)))
+    async with world.shard() as shard, world.publisher(shard, draw=lambda: 0.25):
+        await eventually(lambda: has(world, 1))
+        await answer(world, (await world.received("all"))[0], "nack")
+
+        async def waits():
+            return [row.due - row.at for row in await rows(world) if row.state == "waiting"] == [15_000]
+
+        await eventually(waits)
+
+
 async def test_while_nothing_can_be_written_a_delivery_waits_longer_each_time(monkeypatch):
     """Goes red when a step with nothing to write, which succeeds, ends the waiting and what readiness says of it."""
     waits, told, refused = [], [], 4

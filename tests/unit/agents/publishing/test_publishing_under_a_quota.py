@@ -114,14 +114,14 @@ async def test_reactions_are_halved_to_one_command(monkeypatch):
     assert quota.halved()
 
 
-async def is_told(running, how):
+async def is_told(running, who):
     """A quota is a reason while there is something to do, and a wait for it holds no rebalance up."""
 
     async def is_so():
         return "the brokers throttle this worker's writes for 100 s" in (running.problem or "")
 
     await eventually(is_so)
-    assert running.problem.startswith(f"{running._name} {how} slowly: ")
+    assert running.problem.startswith(f"{who} slowly: ")
     await running.suspend()
 
 
@@ -131,7 +131,7 @@ async def test_a_publisher_says_that_a_quota_has_it_wait(monkeypatch):
     await world.subscribe("all")
     monkeypatch.setattr(TransactionalWriter, "throttled_s", property(lambda _: 100.0))
     async with world.shard() as shard, world.publisher(shard) as publisher:
-        await is_told(publisher, "is published")
+        await is_told(publisher, "person-0 is published")
 
 
 async def test_a_reactor_says_that_a_quota_has_it_wait(monkeypatch):
@@ -140,7 +140,7 @@ async def test_a_reactor_says_that_a_quota_has_it_wait(monkeypatch):
     await world.begin()
     monkeypatch.setattr(TransactionalWriter, "throttled_s", property(lambda _: 100.0))
     async with world.shard() as shard, world.reactor(shard) as reactor:
-        await is_told(reactor, "reacts")
+        await is_told(reactor, "counting in person-0 reacts")
 
 
 async def test_two_that_wait_at_once_leave_no_trouble_behind(monkeypatch):

@@ -90,7 +90,7 @@ async def test_an_answer_is_moved_to_a_partition_that_is_read_though_the_topic_h
     log = world.logs().delivering("all")
     await log.fence()
     moved = [AckRecord(at, f"p-{at}".encode(), b"{}", ()) for at in range(8)]
-    await log.deliver(DeliveryWrites({}, Progress(0, incarnation=1), [], [], moved, []))
+    await log.deliver(DeliveryWrites({}, Progress(0, incarnation=1), 0, [], [], moved, []))
     await log.close()
     found = {where[1] for where, each in world.model.logs.items() if where[0] == "acks.all" and each.end}
     assert found == {0}
@@ -106,7 +106,7 @@ async def test_events_stay_in_the_partition_that_they_have_in_the_journal_though
     if delivers:
         log = world.logs().delivering("all")
         await log.fence()
-        await log.deliver(DeliveryWrites({}, Progress(0, incarnation=1), records, [], [], []))
+        await log.deliver(DeliveryWrites({}, Progress(0, incarnation=1), 0, records, [], [], []))
     else:
         log = world.logs().live()
         await log.fence()

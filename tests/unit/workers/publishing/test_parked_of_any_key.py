@@ -47,7 +47,7 @@ class Shelf(World):
         log = KafkaDeliveryLogs(self.options(), NAMES, "annals", kind, 0, PARTITIONS, "none").delivering("all")
         await log.fence()
         progress = Progress(1, None, 1)
-        await log.deliver(DeliveryWrites({row_key(row): row}, progress, parked=[parked(row, outgoing)]))
+        await log.deliver(DeliveryWrites({row_key(row): row}, progress, 0, parked=[parked(row, outgoing)]))
         await log.close()
         return cid
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -27,7 +27,7 @@ from annals.workers.reacting.telemetry import ReactionMetrics
 from annals.workers.reacting.wiring import Reacting
 from annals.workers.settings import ForeignDeployment, Settings, foreign_deployments
 from chained import chain
-from following import until
+from following import run_meanwhile, until
 from publishing import World
 from reactors import COUNTING, THERE, Switches
 
@@ -73,17 +73,8 @@ class Crossing(World):
             foreign_deployments(self.settings),
         )
         actors = [each for at in partitions for each in made.reactors(Alike(at), self.journal)]
-        tasks = [asyncio.create_task(each.run()) for each in actors]
-        try:
+        async with run_meanwhile(*actors):
             yield made, actors
-        finally:
-            for task in tasks:
-                task.cancel()
-            for task in tasks:
-                with suppress(asyncio.CancelledError):
-                    await task
-            for each in actors:
-                await each.close()
 
     def up(self, partition):
         labels = {"reaction": "counting", "kind": "person", "partition": str(partition)}

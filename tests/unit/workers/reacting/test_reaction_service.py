@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from time import monotonic
 
 import pytest
 from aiokafka.errors import TopicAuthorizationFailedError
@@ -140,8 +139,8 @@ async def test_one_that_failed_says_in_which_partition_and_why():
 async def test_reactions_that_run_are_held_up_once_where_their_topic_cannot_be_read_any_more(monkeypatch, exception):
     """Goes red when everything that is read is held up for as long as what was known holds, again and again."""
     monkeypatch.setattr(followed_topic, "RETRY_S", 0.01)
-    now, failures = [monotonic()], []
-    monkeypatch.setattr(followed_topic, "monotonic", lambda: now[0])
+    now, failures = [0.0], []
+    monkeypatch.setattr(followed_topic, "loop_time", lambda: now[0])
     world = Administered("progress", "reactions")
     followed = FollowedControls(world.options(), NAMES)
     following = asyncio.create_task(followed.run())

@@ -1,7 +1,6 @@
 """What is said of a re-keyed reaction, who runs it where, and what stops it: events that are gone, or others."""
 
-import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -19,7 +18,7 @@ from annals.workers.reacting.wiring import Reacting
 from annals.workers.reading.restore_point import KafkaRangedJournal
 from annals.workers.settings import Settings
 from chained import chain
-from following import until
+from following import run_meanwhile, until
 from publishing import eventually
 from rekeying import EVENTS, GATHERING, PARTITIONS, STREAM, RekeyedWorld, looking_often, people
 
@@ -216,17 +215,8 @@ async def wired(world, monkeypatch, registry, *partitions):
         journal = KafkaRangedJournal(client, EVENTS, at)
         source = ForeignJournal("here", "person", at, PARTITIONS, journal, world.clock, world.counted)
         actors += made.reactors(source, journal)
-    tasks = [asyncio.create_task(each.run()) for each in actors]
-    try:
+    async with run_meanwhile(*actors):
         yield made
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
-        for each in actors:
-            await each.close()
 
 
 async def test_each_partition_of_the_stream_is_read_beside_one_of_the_journal(monkeypatch):

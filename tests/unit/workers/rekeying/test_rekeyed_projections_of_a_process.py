@@ -1,7 +1,6 @@
 """The re-keyed projections of a process, wired: which partitions it folds, what it says, and what it waits for."""
 
-import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +19,7 @@ from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
 from annals.workers.rekeying.wiring import RekeyedProjections
 from annals.workers.settings import Settings
 from chained import chain
-from following import Damages, until
+from following import Damages, run_meanwhile, until
 from publishing import eventually
 from rekeyed_rows import GATHERED, PLACE, Process, RowsWorld
 from rekeying import EVENTS, PARTITIONS, STREAM, looking_often, people
@@ -68,17 +67,8 @@ async def wired(world, folder, registry, *partitions):
         journal = KafkaRangedJournal(client, EVENTS, at)
         source = ForeignJournal("here", "person", at, PARTITIONS, journal, world.clock, world.counted)
         actors += made.beside(source, journal)
-    tasks = [asyncio.create_task(each.run()) for each in (made, *actors)]
-    try:
+    async with run_meanwhile(*actors, beside=[made]):
         yield made, found
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
-        for each in actors:
-            await each.close()
 
 
 async def test_each_partition_of_the_stream_is_folded_beside_one_of_the_journal(tmp_path):

@@ -72,7 +72,7 @@ async def _write(log: KafkaDeliveryLog, state: str, rows: int) -> None:
             raise BenchError("the subscription has no progress")
         for begin in range(0, rows, WRITTEN):
             some = [_row(number, state) for number in range(begin, min(begin + WRITTEN, rows))]
-            await log.deliver(DeliveryWrites({row_key(row): row for row in some}, progress))
+            await log.deliver(DeliveryWrites({row_key(row): row for row in some}, progress, 0))
     finally:
         await log.close()
 
