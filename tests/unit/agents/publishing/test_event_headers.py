@@ -110,7 +110,12 @@ def test_attributes_that_are_asked_for_one_by_one_are_those_of_the_headers(paylo
 def test_filters_by_what_an_event_has_itself_need_no_headers(monkeypatch, filters, is_wanted):
     """Goes red when all headers are made of each event that is not wanted: that takes half of a filtered catch-up."""
     made = []
-    monkeypatch.setattr(EventHeaders, "_all", lambda headers: made.append(headers) or [])
+
+    def make(headers):
+        made.append(headers)
+        return []
+
+    monkeypatch.setattr(EventHeaders, "_all", make)
     subscribed = Subscribed(Kept(Record(Definition("s", filters=filters), 1, {}), 0), "person", 0)
     found = select([JournalEvent(7, EVENT, b"\xa0", CID, ())], [(subscribed, 0)], REGISTRY["person"])
     assert bool(found.records) is is_wanted
