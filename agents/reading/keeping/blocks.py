@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.keeping.layout import EventRow
     from annals.agents.reading.ports import ReadView
 
-AT_ONCE: Final = (
-    16  # rows: each takes two thirds as long then, and as many large events are held before they are wanted
-)
+AT_ONCE: Final = 16  # rows: each takes two thirds as long, and so many large events are held that may not be wanted
 
 
 def event_rows(view: ReadView, places: Iterable[bytes]) -> Iterator[bytes | None]:
