@@ -118,6 +118,12 @@ def _quantified(tests: Sequence[Test], *, decided_by: bool) -> Test:
 
 def _attributes(compare: Callable[[str, str], bool], wanted: Mapping[str, str]) -> Test:
     """Compare attributes with what they should be; one that an event does not have never holds."""
-    return lambda attributes, _: all(
-        name in attributes and compare(attributes[name], value) for name, value in wanted.items()
-    )
+
+    def compared(attributes: Attributes, _: Data) -> bool:
+        for name, value in wanted.items():
+            given = attributes.get(name)
+            if given is None or not compare(given, value):
+                return False
+        return True
+
+    return compared

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.matching import Matcher
-from annals.agents.publishing.records import VersionNotHadError, form_of
+from annals.agents.publishing.records import Attributes, VersionNotHadError, form_of
 from annals.schemas.subscription import NEWEST, STREAM
 from annals.schemas.subscription_filters import expressions
 
@@ -161,8 +161,9 @@ def _outgoing(source: JournalEvent, each: Subscribed, decider: Decider[Any], for
     if form is None:
         form = forms[sort] = form_of(source, decider.events.get(type_name), definition)
     if judge.matcher.has_filters:
-        data = form.for_expressions if judge.matcher.expressions else form.data
-        if not judge.matcher.matches(form.attributes, data):
+        is_computed = bool(judge.matcher.expressions)  # the CEL library wants a dictionary of all attributes
+        attributes = form.attributes if is_computed else Attributes(form, source.event)
+        if not judge.matcher.matches(attributes, form.for_expressions if is_computed else form.data):
             return None
     return form.outgoing(definition)
 

@@ -5,7 +5,7 @@ from threading import Event, Thread
 import pytest
 
 from annals.agents.ports import Position
-from annals.agents.reading.keeping.layout import POSITION, encode_position, read_position
+from annals.agents.reading.keeping.layout import POSITION, WRITTEN_ONCE, encode_position, read_position
 from annals.agents.reading.keeping.remembered import ENTRY_BYTES
 from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.workers.stores.reading import ROWS_AT_ONCE, RocksReadingStore
@@ -60,6 +60,16 @@ def test_a_view_stays_as_it_was(store):
         assert list(view.range(b"k", b"l")) == sorted(MANY.items())
         assert list(view.range(b"k", b"l", reverse=True)) == sorted(MANY.items(), reverse=True)
     assert store.get_many([b"k0001", b"k0002", b"k0003x"]) == [b"other", None, b"new"]
+
+
+def test_a_view_gives_many_rows_whether_they_can_change_or_not(store):
+    """Goes red when rows that change are taken from the store itself, and not as they were."""
+    store.apply({**MANY, **{space + b"1": space for space in WRITTEN_ONCE}})
+    with store.view() as view:
+        store.apply({b"k0001": b"other", b"k0002": None})
+        assert view.get_many([b"e1", b"e2", b"o1", b"x1", b"e1"]) == [b"e", None, b"o", b"x", b"e"]
+        assert view.get_many([b"e1", b"k0001", b"k0002"]) == [b"e", b"1", b"2"]
+        assert view.get_many([]) == []
 
 
 def test_ranges_of_a_view_do_not_disturb_one_another(store):

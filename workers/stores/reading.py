@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rocksdict import WriteBatch
 
-from annals.agents.reading.keeping.layout import FORMAT, read_position
+from annals.agents.reading.keeping.layout import FORMAT, WRITTEN_ONCE, read_position
 from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.workers.stores.beside import database_beside, discard
 from annals.workers.stores.failures import store_error
@@ -66,7 +66,7 @@ class RocksReadingStore(Database):
     def view(self) -> Iterator[ReadView]:
         """Return a view that later batches do not change."""
         with self._writing:
-            view = _View(self._db.snapshot(), self._iterator(), self.folder)
+            view = _View(self, self._db.snapshot(), self._iterator())
         yield view
 
     @contextmanager
@@ -104,10 +104,11 @@ class _View:
     moment for ever, wherever it is moved to.
     """
 
-    def __init__(self, snapshot: Any, iterator: Any, folder: Path) -> None:
+    def __init__(self, store: RocksReadingStore, snapshot: Any, iterator: Any) -> None:
+        self._store = store
         self._snapshot = snapshot
         self._iterator = iterator
-        self._folder = folder
+        self._folder = store.folder
 
     def get(self, key: bytes) -> bytes | None:
         """Return a row; None if there is none."""
@@ -120,7 +121,13 @@ class _View:
         return value
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return rows in the order of the keys."""
+        """Return rows in the order of the keys.
+
+        Those that never change are the store's own: of many RocksDB reads each in two thirds of the time, and the
+        binding's snapshot has single ones alone. Such a row may have come behind the view's moment.
+        """
+        if WRITTEN_ONCE.issuperset([key[:1] for key in keys]):
+            return self._store.get_many(keys)
         return [self.get(key) for key in keys]
 
     def range(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:

@@ -10,7 +10,7 @@ from annals.agents.folding.turns import TURN_BYTES
 from annals.agents.ports import Position
 from annals.agents.reading.following.followers import FollowersFold
 from annals.agents.reading.following.guarded import fold_guarded
-from annals.agents.reading.keeping.blocks import event_in
+from annals.agents.reading.keeping.blocks import event_in, event_rows
 from annals.agents.reading.keeping.event_index import EventIndex
 from annals.agents.reading.keeping.layout import (
     ABSENT,
@@ -208,8 +208,8 @@ class ReadingFold(FollowersFold):
         found: list[Counted[Any]] = []
         size = 0
         with self._store.view() as view:
-            for _, place in islice(view.range(offset_key(offset), after(OFFSETS)), CATCH_UP_EVENTS):
-                value = view.get(EVENTS + place)
+            places = [place for _, place in islice(view.range(offset_key(offset), after(OFFSETS)), CATCH_UP_EVENTS)]
+            for place, value in zip(places, event_rows(view, places), strict=True):
                 size += len(value or b"")
                 if found and size > TURN_BYTES:
                     return found, False

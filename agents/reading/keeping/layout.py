@@ -69,6 +69,7 @@ CARRIED: Final = b"x"
 TOPIC_ID: Final = b"z"
 STATES: Final = b"s"
 PERSONAL: Final = b"y"
+WRITTEN_ONCE: Final = frozenset({EVENTS, OFFSETS, CARRIED})  # with their event, and never changed or removed
 
 START: Final = Position(0, -1, b"")
 _AGGREGATE: Final = Struct(f">QQQ{CID}s{TIME}s{TIME}s")

@@ -6,12 +6,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.agents.reading.found import FoundEvent
-from annals.agents.reading.keeping.blocks import event_in, name_of
+from annals.agents.reading.keeping.blocks import AT_ONCE, event_in, name_of
 from annals.agents.reading.keeping.layout import (
     EVENTS,
     HASH,
     HASHES,
-    NUMBER,
     after,
     aggregate_of,
     decode_event,
@@ -24,12 +23,13 @@ from annals.agents.reading.ports import BrokenChainError
 from annals.schemas.cid import cid_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from annals.agents.reading.keeping.layout import AggregateRow
     from annals.agents.reading.ports import ReadView
 
 PAGE_BYTES: Final = 8 << 20  # a page of large events has fewer
+NOT_BEFORE: Final = "its link is not to the event before it"
 
 
 class Place(NamedTuple):
@@ -71,17 +71,20 @@ def chain(
     expected = last if descending else first
     rows = view.range(event_key(key, first), event_key(key, last + 1), reverse=descending)
     for row_key, value in rows:
-        found = _read(place, key, int.from_bytes(row_key[-NUMBER:], "big"), value)
-        _require(place, found, found.event["version"] == expected, f"version {expected} is missing")
+        found = _read(place, row_key[1:], value)
+        if found.event["version"] != expected:
+            raise _broken(place, found, f"version {expected} is missing")
         if descending:
-            _require(place, found, found.cid == known, "the event behind it links to another")
+            if found.cid != known:
+                raise _broken(place, found, "the event behind it links to another")
             known, expected = found.event["previous"], expected - 1
         else:
-            _require(place, found, found.event["previous"] == known, "its link is not to the event before it")
+            if found.event["previous"] != known:
+                raise _broken(place, found, NOT_BEFORE)
             known, expected = found.cid, expected + 1
         yield found
     if expected not in (first - 1, last + 1):
-        raise BrokenChainError(f"{_name(place, key, expected)}: the event is missing")
+        raise _missing(place, key, expected)
     if not descending and last == end.version and known != end.head:
         raise BrokenChainError(f"{_name(place, key, last)}: it is not the head of the chain")
 
@@ -90,10 +93,11 @@ def of_version(view: ReadView, place: Place, key: bytes, version: int, end: Aggr
     """Return one event of an aggregate, of a version that it has, checked as by `chain`; end: the aggregate's row."""
     value = view.get(event_key(key, version))
     if value is None:
-        raise BrokenChainError(f"{_name(place, key, version)}: the event is missing")
-    found = _read(place, key, version, value)
+        raise _missing(place, key, version)
+    found = _read(place, event_key(key, version)[1:], value)
     known = cid_at(view, place, key, version - 1) if version > 1 else None
-    _require(place, found, found.event["previous"] == known, "its link is not to the event before it")
+    if found.event["previous"] != known:
+        raise _broken(place, found, NOT_BEFORE)
     if version == end.version and found.cid != end.head:
         raise BrokenChainError(f"{_name(place, key, version)}: it is not the head of the chain")
     return found
@@ -101,15 +105,26 @@ def of_version(view: ReadView, place: Place, key: bytes, version: int, end: Aggr
 
 def by_offset(view: ReadView, place: Place, offset: int) -> FoundEvent | None:
     """Return the event at an offset, its link checked; None if none that counts is there."""
-    position = view.get(offset_key(offset))
-    if position is None:
-        return None
-    key, version = aggregate_of(position)
-    found = _read(place, key, version, view.get(EVENTS + position))
-    _require(place, found, found.offset == offset, f"it is not at offset {offset}, where it was found")
-    known = cid_at(view, place, key, version - 1) if version > 1 else None
-    _require(place, found, found.event["previous"] == known, "its link is not to the event before it")
-    return found
+    return next(by_offsets(view, place, [offset], 1), None)
+
+
+def by_offsets(view: ReadView, place: Place, offsets: Iterable[int], at_once: int = AT_ONCE) -> Iterator[FoundEvent]:
+    """Yield the events that count at some offsets, each with its link checked; so many are read at once."""
+    offsets = iter(offsets)
+    while some := list(islice(offsets, at_once)):
+        keys = view.get_many([offset_key(offset) for offset in some])
+        there = [(offset, key) for offset, key in zip(some, keys, strict=True) if key is not None]
+        before = [event_key(key, version - 1) for key, version in (aggregate_of(key) for _, key in there)]
+        values = view.get_many([EVENTS + key for _, key in there] + before)
+        for (offset, key), value, previous in zip(there, values, values[len(there) :], strict=False):
+            found = _read(place, key, value)
+            if found.offset != offset:
+                raise _broken(place, found, f"it is not at offset {offset}, where it was found")
+            if previous is None and found.event["version"] > 1:
+                raise _missing(place, found.event["aggregate_id"].encode(), found.event["version"] - 1)
+            if found.event["previous"] != (None if previous is None else decode_event(previous).cid):
+                raise _broken(place, found, NOT_BEFORE)
+            yield found
 
 
 def by_cid(view: ReadView, place: Place, cid: bytes) -> FoundEvent | None:
@@ -128,13 +143,14 @@ def offset_of(view: ReadView, key: bytes, version: int) -> int | None:
     return None if value is None else decode_event(value).offset
 
 
-def _read(place: Place, key: bytes, version: int, value: bytes | None) -> FoundEvent:
-    row, event = event_in(place.kind, event_key(key, version)[1:], value)
+def _read(place: Place, where: bytes, value: bytes | None) -> FoundEvent:
+    row, event = event_in(place.kind, where, value)
     return FoundEvent(event, row.block, row.cid, place.partition, row.offset)
 
 
 def _previous_of(view: ReadView, place: Place, key: bytes, version: int) -> bytes | None:
-    link: bytes | None = _read(place, key, version, view.get(event_key(key, version))).event["previous"]
+    where = event_key(key, version)
+    link: bytes | None = _read(place, where[1:], view.get(where)).event["previous"]
     return link
 
 
@@ -142,15 +158,18 @@ def cid_at(view: ReadView, place: Place, key: bytes, version: int) -> bytes:
     """Return the CID of an aggregate's event, as its row has it."""
     value = view.get(event_key(key, version))
     if value is None:
-        raise BrokenChainError(f"{_name(place, key, version)}: the event is missing")
+        raise _missing(place, key, version)
     return decode_event(value).cid
 
 
-def _require(place: Place, found: FoundEvent, is_so: bool, what: str) -> None:  # noqa: FBT001 - the condition itself
-    if not is_so:
-        event = found.event
-        name = _name(place, event["aggregate_id"].encode(), event["version"])
-        raise BrokenChainError(f"{name}, offset {found.offset}, {cid_text(found.cid)}: {what}")
+def _missing(place: Place, key: bytes, version: int) -> BrokenChainError:
+    return BrokenChainError(f"{_name(place, key, version)}: the event is missing")
+
+
+def _broken(place: Place, found: FoundEvent, what: str) -> BrokenChainError:
+    event = found.event
+    name = _name(place, event["aggregate_id"].encode(), event["version"])
+    return BrokenChainError(f"{name}, offset {found.offset}, {cid_text(found.cid)}: {what}")
 
 
 def _name(place: Place, key: bytes, version: int) -> str:

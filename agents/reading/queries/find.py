@@ -6,6 +6,7 @@ from heapq import merge
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.reading.found import EventPage, FoundEvent, ShardPosition
+from annals.agents.reading.keeping.blocks import AT_ONCE
 from annals.agents.reading.keeping.layout import (
     ACTORS,
     BLOCK,
@@ -30,7 +31,7 @@ from annals.agents.reading.keeping.layout import (
     prefixed,
     read_position,
 )
-from annals.agents.reading.queries.events import PAGE_BYTES, by_offset
+from annals.agents.reading.queries.events import PAGE_BYTES, by_offsets
 from annals.agents.reading.queries.run import last_before
 from annals.schemas.values.moments import recorded_at
 
@@ -89,12 +90,12 @@ def find(
     found: list[FoundEvent] = []
     since, until = _text(wanted.since), _text(wanted.until)
     size = 0
-    for offset in _offsets(view, wanted, first, last, (since, until), descending=descending):
-        event = by_offset(view, place, offset)
-        if event is not None and _matches(event.event, wanted, since, until):
+    offsets = _offsets(view, wanted, first, last, (since, until), descending=descending)
+    for event in by_offsets(view, place, offsets, min(limit + 1, AT_ONCE)):
+        if _matches(event.event, wanted, since, until):
             if len(found) == limit or size > PAGE_BYTES:
                 mark = event.cid[EVENT_HERE]
-                return EventPage(found, offset, False, position, journal, begun, mark)  # noqa: FBT003 - it is not the end
+                return EventPage(found, event.offset, False, position, journal, begun, mark)  # noqa: FBT003 - it is not the end
             found.append(event)
             size += len(event.block)
     following = -1 if descending else max(first, end)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from annals.agents.reading.found import JournalEvent, JournalRun
-from annals.agents.reading.keeping.blocks import event_in
+from annals.agents.reading.keeping.blocks import event_in, event_rows
 from annals.agents.reading.keeping.layout import (
     CARRIED,
     EVENTS,
@@ -58,8 +58,8 @@ def run_from(view: ReadView, place: Place, offset: int, limit: int, read: int) -
         for key, value in view.range(CARRIED + number(offset), CARRIED + number(last + 1))
     }
     events, size = [], 0
-    for key, where in found:  # one by one: what is beyond the bytes of a run is not read
-        row, event = event_in(place.kind, where, view.get(EVENTS + where))
+    for (key, where), value in zip(found, event_rows(view, [where for _, where in found]), strict=True):
+        row, event = event_in(place.kind, where, value)
         at = offset_in(key)
         events.append(JournalEvent(at, event, row.block, row.cid, headers.get(at, ())))
         size += len(row.block)

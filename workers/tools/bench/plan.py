@@ -64,6 +64,7 @@ class Plan:
     """What a partition has seen, by which the cost of one more is measured."""
     seen_aggregates: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     seen_sample: int = 2_000
+    seen_rounds: int = 7
     read_events: int = 1_000_000
     """In the partition that is asked by type and time."""
     read_chain: int = 1_000
@@ -103,6 +104,7 @@ QUICK: Final = Plan(
     seen_commands=(500, 2_000),
     seen_aggregates=(500, 2_000),
     seen_sample=500,
+    seen_rounds=2,
     read_events=3_000,
     read_chain=50,
     read_members=50,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from annals.workers.clock import SystemClock
+from annals.workers.process import tune
 from annals.workers.tools.bench.ground import ground, nowhere
 from annals.workers.tools.bench.parts.chains import measure_append, measure_verify
 from annals.workers.tools.bench.parts.deliver import measure_deliver
@@ -25,7 +28,7 @@ from annals.workers.tools.bench.parts.subscribe import measure_subscribe
 from annals.workers.tools.bench.parts.takeover import measure_takeover
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from annals.workers.tools.bench.figures import Part
@@ -72,7 +75,20 @@ async def measure(
         for name, measure_part in MEASURES.items():
             if name in names:
                 circumstances = f"{SystemClock().now():%Y-%m-%d}, load before {os.getloadavg()[0]:.1f}"
-                part = await measure_part(here, plan)
+                with collecting_as_a_worker():
+                    part = await measure_part(here, plan)
                 part.measured = circumstances
                 found.append(part)
     return found
+
+
+@contextmanager
+def collecting_as_a_worker() -> Iterator[None]:
+    """Have the garbage collector look as seldom as in a worker: some parts measure its classes in this process."""
+    thresholds = gc.get_threshold()
+    tune()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()

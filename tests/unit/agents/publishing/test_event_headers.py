@@ -2,10 +2,13 @@
 
 import pytest
 
-from annals.agents.publishing.records import encoded, form_of
+from annals.agents.aggregates import REGISTRY
+from annals.agents.publishing.ports import Kept
+from annals.agents.publishing.records import Attributes, EventHeaders, encoded, form_of
+from annals.agents.publishing.selection import Subscribed, select
 from annals.agents.reading.found import JournalEvent
 from annals.schemas.cid import cid_of, cid_text
-from annals.schemas.subscription import Definition
+from annals.schemas.subscription import Definition, Record
 from annals.topics.wire import encode_headers
 
 CID, PREVIOUS = cid_of(b"this"), cid_of(b"the one before")
@@ -81,3 +84,39 @@ def test_as_they_stand_in_a_record_they_are_the_same(payload, members):
 def test_with_one_more_they_are_encoded_one_by_one():
     more = [*headers_of("data"), ("ce_redelivery", b"2")]
     assert encoded(more) == encode_headers(more)
+
+
+@pytest.mark.parametrize("payload", ["data", "block"])
+def test_attributes_that_are_asked_for_one_by_one_are_those_of_the_headers(payload):
+    event = {**EVENT, "actor": "m\u00e9l"}
+    form = form_of(
+        JournalEvent(7, event, b"\xa0", CID, [("ce_annalsvia", b"other/1")]), None, Definition("s", payload=payload)
+    )
+    attributes = Attributes(form, event)
+    assert {name: attributes[name] for name in form.attributes} == dict(attributes) == form.attributes
+    assert (attributes["annalsvia"], attributes["actor"], attributes["subject"]) == ("other/1", "m\u00e9l", "ada")
+    assert attributes.get("commandcausationid") is None
+
+
+@pytest.mark.parametrize(
+    ("filters", "is_wanted"),
+    [
+        ([{"suffix": {"subject": "da"}}], True),
+        ([{"suffix": {"subject": "00"}}], False),
+        ([{"exact": {"correlationid": "c-0", "subject": "ada"}}], True),
+        ([{"not": {"prefix": {"time": "2026"}}}], False),
+    ],
+)
+def test_filters_by_what_an_event_has_itself_need_no_headers(monkeypatch, filters, is_wanted):
+    """Goes red when all headers are made of each event that is not wanted: that takes half of a filtered catch-up."""
+    made = []
+
+    def make(headers):
+        made.append(headers)
+        return []
+
+    monkeypatch.setattr(EventHeaders, "_all", make)
+    subscribed = Subscribed(Kept(Record(Definition("s", filters=filters), 1, {}), 0), "person", 0)
+    found = select([JournalEvent(7, EVENT, b"\xa0", CID, ())], [(subscribed, 0)], REGISTRY["person"])
+    assert bool(found.records) is is_wanted
+    assert made == []

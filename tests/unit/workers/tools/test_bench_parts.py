@@ -1,6 +1,8 @@
 """The pieces of the benchmarks that need no broker."""
 
 import asyncio
+import gc
+import itertools
 import json
 import os
 import sys
@@ -12,17 +14,21 @@ import pytest
 
 from annals.schemas.journal_reader import GapError
 from annals.schemas.kinds import KINDS
+from annals.workers.process import GC_THRESHOLDS
 from annals.workers.settings import Settings
+from annals.workers.tools.bench.figures import Part
 from annals.workers.tools.bench.ground import Ground, Site
 from annals.workers.tools.bench.load import aggregate_ids, histories
 from annals.workers.tools.bench.parts.domain import answer, case_of
 from annals.workers.tools.bench.parts.memory import journal_bytes, store_bytes
 from annals.workers.tools.bench.parts.reading_library import typical_journal
 from annals.workers.tools.bench.parts.scaling import longest_pause
+from annals.workers.tools.bench.parts.size import in_turns
 from annals.workers.tools.bench.plan import FULL, PARTS, QUICK
 from annals.workers.tools.bench.programs import BenchError, Samples, Worker, program, undisturbed
 from annals.workers.tools.bench.reading_model import ReadingModel
-from annals.workers.tools.bench.run import MEASURES
+from annals.workers.tools.bench.run import MEASURES, measure
+from annals.workers.tools.bench.shard_model import Cost
 from annals.workers.tools.bench.typical import STORIES
 from annals.workers.tools.bench.usage import usage_of
 
@@ -54,6 +60,35 @@ def test_a_typical_command_causes_events_again_and_again(kind):
     case = case_of(kind, STORIES[kind])
     answer(case)
     answer(case)
+
+
+async def test_the_collector_looks_as_seldom_as_in_a_worker_while_a_part_is_measured(monkeypatch, tmp_path):
+    seen, before = [], gc.get_threshold()
+
+    async def look(ground, plan):
+        seen.append(gc.get_threshold())
+        return Part(name="domain", title="", method="", figures=[])
+
+    monkeypatch.setitem(MEASURES, "domain", look)
+    await measure(["domain"], QUICK, None, tmp_path, silent)
+    assert seen == [GC_THRESHOLDS]
+    assert gc.get_threshold() == before
+
+
+def test_sizes_take_turns_so_that_a_machine_that_slows_down_changes_no_ratio():
+    """Goes red when one size is measured behind the other, or rounds are not compared within themselves."""
+    taken = itertools.count()
+
+    class Model:
+        """Takes as long at each size, and the longer the later it is asked."""
+
+        def reopen(self):
+            pass
+
+        def cost(self, commands):
+            return Cost(2.0 ** (next(taken) // 6), 1.0, 1.0)  # three models, asked twice each
+
+    assert [each["times"] for each in in_turns([Model(), Model(), Model()], FULL)] == [1, 1, 1]
 
 
 def test_a_story_whose_command_is_malformed_or_causes_nothing_is_refused():

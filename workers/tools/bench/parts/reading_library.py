@@ -34,11 +34,12 @@ EVENT: Final = "PersonRenamed"
 
 METHOD: Final = """\
 By library: one partition of `person` with {events:,} events of {aggregates:,} aggregates in RocksDB, folded in this
-process; one aggregate more has {chain:,} events. Times are medians of {samples:,} questions, one after the other, from
-the call to the answer. Cold: the store was opened for this question, and the kernel dropped its files before. Verified:
-every CID and link computed anew. Without snapshot: the state at that version, folded from the first event. By type and
-time: a page of 100 from the middle, one type within a tenth of the time; SQLite has an index over (type, time), and
-decodes as many. Snapshot: the largest state that an organization may have ({members:,} members), by its p99.
+process, whose garbage collector looks as seldom as a worker's; one aggregate more has {chain:,} events. Times are
+medians of {samples:,} questions, one after the other, from the call to the answer. Cold: the store was opened for this
+question, and the kernel dropped its files before. Verified: every CID and link computed anew. Without snapshot: the
+state at that version, folded from the first event. By type and time: a page of 100 from the middle, one type within a
+tenth of the time; SQLite has an index over (type, time), and decodes as many. Snapshot: the largest state that an
+organization may have ({members:,} members), by its p99.
 Folding: the typical commands of all seven kinds, each kind's journal into a store of its own, in batches of 500; plain:
 the same events decoded and put as msgpack into RocksDB with their aggregate's newest members, unverified, no index.
 """

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ALL_ROLES: Final = ("--roles", "write,read", "--api-port", "0", "--api-requests-per-second", "")
 CONNECTIONS: Final = 16
 LAG_RATE: Final = 1_000
+LAG_P99_MS: Final = 200.0  # moved from 50: see bench/remarks.md
 SEEN_S: Final = 60.0
 DATA: Final = b"data: "
 READ_S: Final = 300.0
@@ -104,7 +105,7 @@ def _figures(runs: Runs) -> list[Figure]:
         Figure(name="states over HTTP, one process", unit="/s", values=values["served"], least=4_000.0),
         Figure(name="question `people`, p99", unit="ms", values=values["question"], most=100.0),
         Figure(name=f"written to readable at {LAG_RATE}/s, p50", unit="ms", values=values["lag_p50"]),
-        Figure(name=f"written to readable at {LAG_RATE}/s, p99", unit="ms", values=values["lag_p99"], most=50.0),
+        Figure(name=f"written to readable at {LAG_RATE}/s, p99", unit="ms", values=values["lag_p99"], most=LAG_P99_MS),
         Figure(name="replay into nothing", unit="/s", values=values["replay"], least=150_000.0),
     ]
 

@@ -13,17 +13,22 @@ from annals.workers.tools.bench.shard_model import ShardModel
 from annals.workers.tools.bench.usage import MIB
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from annals.workers.tools.bench.ground import Ground
     from annals.workers.tools.bench.plan import Plan
+    from annals.workers.tools.bench.shard_model import Cost
 
 MOST_TIMES: Final = 1.2
 
 METHOD: Final = """\
-In this process, without Kafka: one partition of `person` with RocksDB and the caches of a worker's default settings
-is filled by the store's own batches (ids of commands in no order), closed and opened again. Then {commands:,} commands
-to its aggregates in turns are read, decided, sealed, encoded for Kafka and settled in the store, all by the classes
-that a worker runs.
-Command: CPU of the thread. Filling: CPU of all threads, RocksDB's own included, from the size before up to this one.
+In this process, without Kafka: partitions of `person` with RocksDB and the caches of a worker's default settings, one
+for each size, are filled by the store's own batches (ids of commands in no order). Then, {rounds} times, they take
+turns: each is closed, opened again, and takes {commands:,} commands to its aggregates in turns to fill its caches, and
+as many that are measured: read, decided, sealed, encoded for Kafka and settled in the store, all by the classes that a
+worker runs. A figure is the median of its rounds, times the first size that of the ratios within each round: the
+machine's speed varies from one minute to the next. What is measured is added to what was before, at each size.
+Command: CPU of the thread. Filling: CPU of all threads, RocksDB's own included, from an empty store up to the size.
 {runs} times at each size.
 """
 
@@ -47,46 +52,58 @@ async def measure_size(ground: Ground, plan: Plan) -> Part:
     figures = []
     for shape in shapes:
         figures += await asyncio.to_thread(_measured, ground, plan, shape)
-    method = METHOD.format(commands=plan.seen_sample, runs=plan.runs)
+    method = METHOD.format(commands=plan.seen_sample, rounds=plan.seen_rounds, runs=plan.runs)
     return Part(name="size", title="A command, by what was before it", method=method, figures=figures)
 
 
 def _measured(ground: Ground, plan: Plan, shape: Shape) -> list[Figure]:
     folder = ground.folder / "size"
-    model = ShardModel(folder, Settings())
-    figures: list[Figure] = []
-    base = 0.0
+    models: list[ShardModel] = []
+    filling: list[float] = []
     try:
         for size in shape.sizes:
             ground.say(f"size: {shape.name}, {size:,} commands before")
-            filling = model.fill(size, shape.aggregates or size)
-            model.reopen()
-            values = _costs(model, plan)
-            base = base or median(values["command"])
-            name = f"{shape.name}, {size:,} before"
-            figures += [
-                Figure(name=f"{name}: command", unit="µs", values=values["command"]),
-                Figure(name=f"{name}: times the first size", unit="", values=_times(values, base), most=MOST_TIMES),
-                Figure(name=f"{name}: look-up of a new id", unit="µs", values=values["new"]),
-                Figure(name=f"{name}: look-up of a known id", unit="µs", values=values["known"]),
-                Figure(name=f"{name}: filling, all threads", unit="µs", values=[filling]),
-            ]
-        outside = model.store.index_and_filter_bytes() / MIB
-        figures.append(Figure(name=f"{shape.name}: index and filters beside the cache", unit="MB", values=[outside]))
+            (folder / str(size)).mkdir(parents=True)
+            models.append(ShardModel(folder / str(size), Settings()))
+            filling.append(models[-1].fill(size, shape.aggregates or size))
+        costs = [Runs() for _ in models]
+        for number in range(plan.runs):
+            ground.say(f"size: {shape.name}, run {number + 1} of {plan.runs}: in turns")
+            for run, medians in zip(costs, in_turns(models, plan), strict=True):
+                run.add(**medians)
+        outside = models[-1].store.index_and_filter_bytes() / MIB
     finally:
-        model.store.close()
+        for model in models:
+            model.store.close()
         shutil.rmtree(folder)
-    return figures
+    figures: list[Figure] = []
+    for size, run, filled in zip(shape.sizes, costs, filling, strict=True):
+        name, values = f"{shape.name}, {size:,} before", run.values
+        figures += [
+            Figure(name=f"{name}: command", unit="µs", values=values["command"]),
+            Figure(name=f"{name}: times the first size", unit="", values=values["times"], most=MOST_TIMES),
+            Figure(name=f"{name}: look-up of a new id", unit="µs", values=values["new"]),
+            Figure(name=f"{name}: look-up of a known id", unit="µs", values=values["known"]),
+            Figure(name=f"{name}: filling, all threads", unit="µs", values=[filled]),
+        ]
+    return [*figures, Figure(name=f"{shape.name}: index and filters beside the cache", unit="MB", values=[outside])]
 
 
-def _costs(model: ShardModel, plan: Plan) -> dict[str, list[float]]:
-    runs = Runs()
-    model.cost(plan.seen_sample)  # brings back what filling has thrown out of the caches
-    for _ in range(plan.runs):
-        cost = model.cost(plan.seen_sample)
-        runs.add(command=cost.command_us, new=cost.new_us, known=cost.known_us)
-    return runs.values
+def in_turns(models: Sequence[ShardModel], plan: Plan) -> list[dict[str, float]]:
+    """Return what a command takes at each size, as medians of rounds in which all have their turn."""
+    rounds = [[_cost(model, plan) for model in models] for _ in range(plan.seen_rounds)]
+    return [
+        {
+            "command": median(cost.command_us for cost in costs),
+            "times": median(cost.command_us / each[0].command_us for cost, each in zip(costs, rounds, strict=True)),
+            "new": median(cost.new_us for cost in costs),
+            "known": median(cost.known_us for cost in costs),
+        }
+        for costs in zip(*rounds, strict=True)
+    ]
 
 
-def _times(values: dict[str, list[float]], base: float) -> list[float]:
-    return [value / base for value in values["command"]]
+def _cost(model: ShardModel, plan: Plan) -> Cost:
+    model.reopen()  # or the aggregates of a small partition would be in memory after some rounds, those of a large not
+    model.cost(plan.seen_sample)  # fills the caches
+    return model.cost(plan.seen_sample)

@@ -1,0 +1,139 @@
+"""Pages of events out of the store: each is held to its CID and its link, and their rows are read a few at a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from annals.agents.ports import JournalRecord
+from annals.agents.reading.following.fold import ReadingFold
+from annals.agents.reading.found import EventFilter
+from annals.agents.reading.keeping.blocks import AT_ONCE
+from annals.agents.reading.keeping.layout import EVENTS, OFFSETS, decode_event, encode_event, event_key, offset_key
+from annals.agents.reading.ports import BrokenChainError
+from annals.agents.reading.queries.events import Place, by_offset, history
+from annals.agents.reading.queries.find import find
+from annals.agents.reading.queries.run import run_from
+from annals.schemas.cid import cid_of
+from annals.workers.stores.reading_memory import MemoryReadingStore
+from chained import chain
+
+PLACE = Place("person", 0)
+EVENTS_EACH = 40
+IDS = ("p-1", "p-2", "p-3")
+WANTED = EventFilter(types=("PersonRenamed",))
+
+
+class Counting(MemoryReadingStore):
+    """Counts what is looked up of events: how many rows at once, each time."""
+
+    def __init__(self, rows=None):
+        super().__init__(rows)
+        self.asked = []
+
+    def get(self, key):
+        if key[:1] in {EVENTS, OFFSETS}:
+            self.asked.append(1)
+        return super().get(key)
+
+    def get_many(self, keys):
+        self.asked.append(len(keys))
+        return super().get_many(keys)
+
+
+@pytest.fixture
+def rows():
+    """The rows of three aggregates, whose events come in turns."""
+    store = MemoryReadingStore()
+    events = zip(*(chain(name, EVENTS_EACH) for name in IDS), strict=True)
+    records = [(each.key, each.value) for turn in events for each in turn]
+    ReadingFold("person", 0, 1, store, []).apply(
+        [JournalRecord(offset, key, value) for offset, (key, value) in enumerate(records)]
+    )
+    return store.rows
+
+
+def page(view, start=0, limit=100, *, descending=False):
+    return find(view, PLACE, WANTED, start=start, descending=descending, limit=limit)
+
+
+def test_a_page_looks_its_events_up_a_few_at_a_time(rows):
+    """Goes red when each event takes look-ups of its own, or when all of a page, which may be large, are held."""
+    store = Counting(rows)
+    found = page(store)
+    assert [event.offset for event in found.events] == list(range(100))
+    assert len(store.asked) < 100 / 4
+    assert max(store.asked) <= 2 * AT_ONCE
+
+
+def test_a_short_page_reads_no_more_than_it_needs(rows):
+    store = Counting(rows)
+    assert [event.offset for event in page(store, 5, 1).events] == [5]
+    assert sum(store.asked) < AT_ONCE
+
+
+def test_a_run_looks_its_events_up_a_few_at_a_time(rows):
+    store = Counting(rows)
+    assert [event.offset for event in run_from(store, PLACE, 0, 100, 0).events] == list(range(100))
+    assert len(store.asked) < 100 / 4
+    assert max(store.asked) <= AT_ONCE
+
+
+@pytest.mark.parametrize("limit", [1, AT_ONCE - 1, AT_ONCE, 100, 1_000])
+@pytest.mark.parametrize("descending", [False, True])
+def test_pages_have_each_event_once_whatever_is_read_at_once(rows, limit, descending):
+    store, found = MemoryReadingStore(rows), []
+    start = len(IDS) * EVENTS_EACH - 1 if descending else 0
+    while not (part := page(store, start, limit, descending=descending)).is_end:
+        found += part.events
+        start = part.next_offset
+    found += part.events
+    offsets = [event.offset for event in found]
+    assert offsets == sorted(range(len(IDS) * EVENTS_EACH), reverse=descending)
+    assert all(event.cid == cid_of(event.block) for event in found)
+
+
+def no_event(row):
+    block = b"\x63abc"
+    return encode_event(row.offset, cid_of(block), block)
+
+
+def elsewhere(row):
+    return encode_event(row.offset + 1, row.cid, row.block)
+
+
+def another_block(row):
+    return encode_event(row.offset, row.cid, row.block[:-1] + b"\x00")
+
+
+@pytest.mark.parametrize(
+    ("version", "change", "said"),
+    [
+        (5, no_event, "'p-2' version 5, offset 13: it is no event"),
+        (5, elsewhere, "is not at offset 13, where it was found"),
+        (5, another_block, "'p-2' version 5, offset 13: its block is not that of"),
+        (5, None, "'p-2' version 5: the event is missing"),
+        (4, None, "'p-2' version 4, partition 0: the event is missing"),
+    ],
+)
+def test_a_row_that_is_not_its_event_is_named(rows, version, change, said):
+    key = event_key(b"p-2", version)
+    value = rows.pop(key)
+    if change is not None:
+        rows[key] = change(decode_event(value))
+    for ask in (lambda view: by_offset(view, PLACE, 13), lambda view: page(view, 13)):
+        with pytest.raises(BrokenChainError, match=said):
+            ask(MemoryReadingStore(rows))
+
+
+def test_an_event_whose_link_is_to_another_is_named(rows):
+    rows[event_key(b"p-2", 4)] = rows[event_key(b"p-3", 4)]
+    with pytest.raises(BrokenChainError, match=r"'p-2' version 5, partition 0, offset 13, bafy.*: its link is not to"):
+        by_offset(MemoryReadingStore(rows), PLACE, 13)
+    with pytest.raises(BrokenChainError, match="'p-2' version 4, offset 11: it is 'p-3' version 4"):
+        history(MemoryReadingStore(rows), PLACE, b"p-2", 1, None, descending=False, limit=None)
+
+
+def test_where_no_event_counts_there_is_none(rows):
+    assert by_offset(MemoryReadingStore(rows), PLACE, 500) is None
+    del rows[offset_key(7)]
+    assert by_offset(MemoryReadingStore(rows), PLACE, 7) is None
