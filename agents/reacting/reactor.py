@@ -274,8 +274,7 @@ class Reactor:
         _, end = await self._journal.bounds()
         # What in a stream is older than the reaction is marked there; a projection folds all of it alike.
         is_quiet = self._horizon is None and self._whose.what == REACTION
-        quiet_until = end if is_quiet else 0
-        progress = await writer.progress() or Progress(0, version=self._version, quiet_until=quiet_until)
+        progress = await writer.progress() or Progress(0, version=self._version, quiet_until=end if is_quiet else 0)
         if self._stream is None:  # what is copied does not depend on the version
             require_version(self._whose, progress, self._version)
         progress = await standing(self._source, progress, end, self._whose, self._clock, self._tell, self._log)
@@ -287,8 +286,7 @@ class Reactor:
         self._processes, self._progress = self._begun(), progress
         self._committed, self._committed_at = progress.position, -IDLE_COMMIT_S
         if progress.version < self._version and self._stream is None:
-            self._progress = begun_anew(progress, self._version)
-            self._committed = 0
+            self._progress, self._committed = begun_anew(progress, self._version), 0
             await remove_rows(writer, kept, self._progress, self._pace, self._may_run)
             quiet_until = self._progress.quiet_until
             self._log.info("reaction begins in a new version", version=self._version, quiet_until=quiet_until)

@@ -23,11 +23,7 @@ from annals.agents.reading.found import RowPage, ShardPosition
 from annals.agents.reading.gathering.gather import Lag
 from annals.agents.reading.gathering.rows import VERSION_MISSING, GatheredRows, gathered, keys_of
 from annals.agents.reading.keeping.open_store import OpenStore, is_fold_of
-from annals.agents.reading.ports import (
-    BrokenChainError,
-    NotReadyError,
-    VersionMissingError,
-)
+from annals.agents.reading.ports import BrokenChainError, NotReadyError, VersionMissingError
 from annals.agents.reading.projecting.builds import read_answering
 from annals.agents.reading.projecting.rows import follower_name
 from annals.agents.reading.projecting.versions import newest, nowhere_behind

@@ -8,7 +8,7 @@ from annals.agents.ports import JournalRecord
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.found import EventFilter
 from annals.agents.reading.keeping.blocks import AT_ONCE
-from annals.agents.reading.keeping.layout import EVENTS, OFFSETS, decode_event, encode_event, event_key, offset_key
+from annals.agents.reading.keeping.layout import EVENTS, NUMBER, OFFSETS, decode_event, event_key, offset_key
 from annals.agents.reading.ports import BrokenChainError
 from annals.agents.reading.queries.events import Place, by_offset, history
 from annals.agents.reading.queries.find import find
@@ -92,17 +92,21 @@ def test_pages_have_each_event_once_whatever_is_read_at_once(rows, limit, descen
     assert all(event.cid == cid_of(event.block) for event in found)
 
 
+def encoded(offset, cid, block):
+    return offset.to_bytes(NUMBER, "big") + cid + block
+
+
 def no_event(row):
     block = b"\x63abc"
-    return encode_event(row.offset, cid_of(block), block)
+    return encoded(row.offset, cid_of(block), block)
 
 
 def elsewhere(row):
-    return encode_event(row.offset + 1, row.cid, row.block)
+    return encoded(row.offset + 1, row.cid, row.block)
 
 
 def another_block(row):
-    return encode_event(row.offset, row.cid, row.block[:-1] + b"\x00")
+    return encoded(row.offset, row.cid, row.block[:-1] + b"\x00")
 
 
 @pytest.mark.parametrize(
