@@ -93,7 +93,7 @@ async def test_no_turn_of_the_event_loop_takes_more_than_some_rows_up(monkeypatc
     world = World("all")
     world.journal.append(chain("p-1", 1))
     await world.subscribe("all", delivery="acknowledged", types=("PersonArchived",))
-    await write(world, "waiting", due=1 << 50)
+    await write(world, "waiting", due=1 << 47)
     await taken_over(world, Turns(), monkeypatch, "_put")
     assert world.counts.numbers["all"] == (ROWS, 0, 0)
 
