@@ -284,7 +284,11 @@ class JournalSource(Protocol):
         """Return the next events that count, from an offset on; what copies the journal reads all of it so."""
 
     async def last_before(self, offset: int) -> bytes | None:
-        """Return the CID of the last event that counts below an offset; None if there is none."""
+        """Return the CID of the last event that counts below an offset; None if there is none.
+
+        Raises:
+            NotReadyError: it was not read up to there.
+        """
 
     async def place_of(self, cid: bytes) -> int | None:
         """Return the offset of an event that counts; None if it is not in what was read."""

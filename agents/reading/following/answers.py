@@ -192,7 +192,13 @@ class Answers(ABC):
         return await self._ask(lambda view: placed_from(view, offset, limit))
 
     async def last_before(self, offset: int) -> bytes | None:
-        """Return the CID of the last event that counts below an offset; None if there is none."""
+        """Return the CID of the last event that counts below an offset; None if there is none.
+
+        Raises:
+            NotReadyError: it has not read up to there, or no longer has: the store was lost and is built anew.
+        """
+        if self._offset() < offset:
+            raise NotReadyError(f"{self.kind}-{self.partition} was read up to offset {self._offset()}, not to {offset}")
         recent = self._recent
         event = None if recent is None else recent.last_before(offset)
         return event.cid if event else await self._ask(lambda view: last_before(view, offset), in_thread=False)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MOST_REMEDIES: Final = 6  # of one subscription
 AGAIN_S: Final = 5.0
 LOST_EVENTS: Final = ": published up to offset "
+BEHIND_NONE: Final = ", behind event none, "
 RESTORED: Final = "the journal was restored from a copy of its records, and it is not known"
 
 
@@ -68,6 +69,7 @@ class PublishingJudge:
         progress = world.names.progress, key[1]
         is_lost = LOST_EVENTS in reason or RESTORED in reason
         is_cut = key in world.cut or key in world.given_up or key in world.perhaps_cut
+        is_cut |= BEHIND_NONE in reason and key in world.shortened  # what was lost had no event: nobody else has to stop
         reader = process.readers.stopped().get(key)  # judged itself
         is_explained = (
             (is_lost and is_cut)

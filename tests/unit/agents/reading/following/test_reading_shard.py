@@ -294,7 +294,7 @@ async def test_what_was_folded_lately_needs_no_thread_and_is_as_the_store_has_it
     async def answers(here):
         pages = [await here.find(wanted, start=start, descending=False, limit=3) for start in range(11)]
         runs = [await here.events_from(start, 3) for start in range(11)]
-        return pages, runs, [await here.last_before(offset) for offset in range(11)]
+        return pages, runs, [await here.last_before(offset) for offset in range(10)]
 
     def none_there(*_):
         raise AssertionError("a thread is waited for")

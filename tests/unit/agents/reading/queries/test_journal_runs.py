@@ -10,7 +10,7 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import Delivery
 from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.keeping.layout import EVENTS, event_key
-from annals.agents.reading.ports import BrokenChainError
+from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.agents.reading.queries import run
 from annals.topics.carried import carried_headers
 from chained import TRACE, chain
@@ -48,6 +48,8 @@ async def test_runs_have_each_event_that_counts_once_and_in_order():
         assert await here.last_before(0) is None
         assert await here.last_before(3) == ada[1].cid
         assert await here.last_before(10) == bob[3].cid
+        with pytest.raises(NotReadyError, match="read up to offset 10, not to 11"):
+            await here.last_before(11)  # a publisher that took the answer for all would have lost where it stands
 
 
 async def test_a_run_to_the_end_ends_behind_the_markers_that_stand_there():
