@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
-from annals.workers.kafka.read import ranges
 from annals.workers.kafka.connections import CLUSTER, connect
+from annals.workers.kafka.read import ranges
 from annals.workers.kafka.read.ranges import AHEAD_BYTES, RECORD_BYTES, STEP_BYTES, NextRecords
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
