@@ -8,10 +8,14 @@ import pytest
 from annals.agents.aggregates import REGISTRY
 from annals.agents.publishing.administration import Refused
 from annals.agents.publishing.delivering.choosing import FIRST, Choice
+from annals.schemas.cid import cid_of
+from annals.schemas.progress import Progress, encode_progress, progress_key
 from annals.schemas.subscription import Definition, Former, Record
 from annals.workers.kafka.connections import MissingTopicError
+from annals.workers.kafka.read.newest_records import ROW_BYTES
 from annals.workers.publishing.ack_sender import AckSender
 from annals.workers.publishing.compacted_views import CompactedViews
+from annals.workers.publishing.places import _placed, _placed_bytes
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import _kept, _record_bytes
 from annals.workers.settings import Settings
@@ -86,6 +90,26 @@ def test_a_subscription_counts_by_what_it_takes_in_memory(count, formers):
     finally:
         tracemalloc.stop()
     assert 0.9 * taken < sum(_record_bytes(each) for each in kept) < 1.5 * taken
+
+
+@pytest.mark.parametrize("failure", ["", "x" * 1_000])
+def test_a_progress_counts_by_what_it_takes_in_memory(failure):
+    """Goes red when only its key counts: one of a reaction that failed takes four times as much."""
+    records = []
+    for number in range(1_000):
+        progress = Progress(
+            10**9 + number, cid_of(b"%d" % number), 1, failure=failure and f"{failure}{number}"[-1_000:]
+        )
+        records.append((progress_key(f"subscription-{number}", "events.person", number), encode_progress(progress)))
+    _placed(*records[0], 0)  # what the first one takes besides is taken once
+    tracemalloc.start()
+    try:
+        rows = {bytes(bytearray(key)): _placed(key, value, 0) for key, value in records}
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    counted = sum(ROW_BYTES + len(key) + _placed_bytes(placed) for key, placed in rows.items())
+    assert 0.9 * taken < counted < 1.5 * taken
 
 
 async def test_where_the_topic_is_deleted_while_it_is_read_it_is_said_to_be_missing(shelf, monkeypatch):

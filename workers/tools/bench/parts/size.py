@@ -65,8 +65,8 @@ def _measured(ground: Ground, plan: Plan, shape: Shape) -> list[Figure]:
             ground.say(f"size: {shape.name}, {size:,} commands before")
             (folder / str(size)).mkdir(parents=True)
             models.append(ShardModel(folder / str(size), Settings()))
-            filled = size - plan.seen_sample  # the rest fills the caches
-            filling.append(models[-1].fill(filled, shape.aggregates or filled))
+            before = size - plan.seen_sample  # the rest fills the caches
+            filling.append(models[-1].fill(before, shape.aggregates or before))
         costs = [Runs() for _ in models]
         for number in range(plan.runs):
             ground.say(f"size: {shape.name}, run {number + 1} of {plan.runs}: in turns")
