@@ -148,7 +148,7 @@ class Processes:
         where = name_of(source)
 
         def read() -> tuple[Message, str | None]:
-            # The data are of all reactions.
+            # A reaction may change what it is given, and others are given the same data.
             message = own(self._decider.read_event(event["type"], event["schema_version"], event["data"]))
             return message, event_key(self._reaction.key, event["correlation_id"], event["data"])
 

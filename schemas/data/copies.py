@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy
+from copy import copy, deepcopy
 from functools import cache
 from types import NoneType
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
@@ -19,9 +19,9 @@ _UNCHANGEABLE: Final = frozenset({str, int, float, bool, NoneType, UnsetType})
 
 
 def copied(value: T) -> T:
-    """Return a value of JSON types and structs with new objects and arrays.
+    """Return a value of what members may be with new objects and arrays, and all else in it that can be changed.
 
-    Without recursion, but into structs: data may nest 512 levels.
+    Without recursion, but into structs and tuples, which types alone have: data may nest 512 levels.
     """
     whole: list[Any] = [value]
     rest: list[Any] = [whole]
@@ -32,9 +32,18 @@ def copied(value: T) -> T:
                 container[at] = each.copy()
                 rest.append(container[at])
             elif type(each) not in _UNCHANGEABLE:
-                container[at] = own(each)
+                container[at] = _copied_other(each)
     copy_of_it: T = whole[0]
     return copy_of_it
+
+
+def _copied_other(value: Any) -> Any:
+    """Return a copy of what JSON does not have, as a type may."""
+    if isinstance(value, Struct):
+        return own(value)
+    if isinstance(value, tuple):
+        return tuple.__new__(type(value), copied(list(value)))
+    return deepcopy(value)
 
 
 def own(struct: S) -> S:

@@ -32,10 +32,10 @@ def waiting_now(row: Row, retry: Retry, endpoint: str | None, now: int) -> Row:
     is never longer than the policy allows now; one that an answer asked for stays as it is.
 
     now: in milliseconds since 1970. A row of a later time is of a clock that was ahead of this one, or that was set
-    back since: it waits from now on for as long as it was to.
+    back since: it waits from now on for as long as it was to; one that was due before that, which is no wait, is due.
     """
     if row.state in (WAITING, IN_FLIGHT) and row.at > now:
-        row = replace(row, at=now, due=now + row.due - row.at)
+        row = replace(row, at=now, due=max(now, now + row.due - row.at))
     if row.state in (WAITING, IN_FLIGHT) and row.endpoint not in {None, endpoint}:
         return replace(row, state=WAITING, due=row.at, reason=None, is_drawn=False, endpoint=None)
     if row.state == WAITING and row.is_drawn and row.due > row.at + retry.max_delay_ms:

@@ -38,13 +38,14 @@ async def take_up(
 
     What waits does so under the policy and for the endpoint that hold now. The poster does not see what is parked.
     Returns the rows whose wait begins anew, as they are now: unless that is written, each opening would begin it anew.
+    What is due at once, as what was replayed, does not wait.
     """
     anew: deque[Row] = deque()
     endpoint = None if poster is None else poster.endpoint
     async for kept in in_turns(unsettled.rows, ROWS_A_TURN):
         rows = [waiting_now(row, retry, endpoint, now) for row in kept]
         machine.take_up(rows)
-        anew += [row for row, was in zip(rows, kept, strict=True) if row.at != was.at]
+        anew += [row for row, was in zip(rows, kept, strict=True) if row.at != was.at and row.due > row.at]
         if poster is not None:
             poster.opened(rows)
     async for keys in in_turns(unsettled.parked.items(), ROWS_A_TURN):

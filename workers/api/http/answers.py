@@ -65,7 +65,8 @@ async def respond(request: web.BaseRequest, call: Call, answer: Answer) -> web.S
         headers["vary"] = ", ".join(filter(None, (headers.get("vary"), "accept-encoding")))
     if answer.etag is not None:
         headers["etag"] = f'"{answer.etag}"'
-        is_read = request.method in {"GET", "HEAD"} and answer.status == 200
+        is_kept = headers["cache-control"] != NO_STORE  # else the ETag says less than the answer
+        is_read = request.method in {"GET", "HEAD"} and answer.status == 200 and is_kept
         if is_read and _has(listed(request.headers, "if-none-match"), answer.etag):
             return web.Response(status=304, headers=headers)
     if not isinstance(answer.body, bytes):

@@ -108,7 +108,6 @@ class ReactionRoutes:
                 Reaction,
                 self.get,
                 answers_with=(LOCK,),
-                is_conditional=True,
             ),
             self._done("pause", "Have a reaction neither react nor fire timers until it is resumed.", self.pause),
             self._done("resume", "Have a reaction react, from where it stopped.", self.resume),

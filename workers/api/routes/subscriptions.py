@@ -155,7 +155,6 @@ class SubscriptionRoutes:
                 Subscription,
                 self.get,
                 answers_with=(LOCK,),
-                is_conditional=True,
             ),
             Route(
                 "PUT",

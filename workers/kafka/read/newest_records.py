@@ -8,6 +8,7 @@ what follows from it, is for the reader to say: `annals.workers.kafka.read.follo
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 ROW_BYTES: Final = 350  # of what is kept of a record, beside its key and texts of any length; measured: 170 to 300
 RECORDS_A_TURN: Final = 2_000
+BYTES_A_TURN: Final = 64 << 10  # of values that are parsed; of subscriptions with many filters that takes 10 ms
 
 
 def _nothing_more(_: object) -> int:
@@ -97,11 +99,16 @@ class NewestRecords(Generic[T]):
     async def _take(self, records: Sequence[Record]) -> None:
         """Take the newest valid record of each key."""
         taken: set[bytes] = set()
+        parsed = 0
         async for some in in_turns(reversed(records), RECORDS_A_TURN):
             for offset, key, value, _ in some:
                 is_replaced = (name := key or b"") in taken
                 if is_replaced and not self._is_each_parsed:
                     continue
+                if parsed > BYTES_A_TURN:
+                    parsed = 0
+                    await asyncio.sleep(0)
+                parsed += len(value or b"")
                 try:
                     kept = self._parse(key, value, offset)
                 except ValueError:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from aiokafka.errors import (
     CorruptRecordException,
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 FETCH_BYTES: Final = 2 << 20  # some 2,000 events, a fortieth of a second of work: the next fetch comes meanwhile
 STEP_BYTES: Final = 16 << 20  # unpacked, of one step: most fetches are one
-AHEAD_BYTES: Final = 4 << 20  # unpacked, of what is kept for the next call: each subscription has as much
+AHEAD_BYTES: Final = 4 << 20  # unpacked, of what is kept for the next call, of one partition of one subscription
+MOST_AHEAD_BYTES: Final = 64 << 20  # of all of them in this process
 RECORD_BYTES: Final = 250  # measured: what a record takes beside its parts
 FETCH_WAIT_MS: Final = 500
 LEAST_BYTES: Final = 64 << 10
@@ -156,7 +158,10 @@ class NextRecords:
     """The next records of one partition, some at a time; what a fetch brought beyond those is kept for the next call.
 
     A batch is unpacked as a whole, and gone over from its first record: of a million small ones that takes seconds.
+    All in a process together keep no more than MOST_AHEAD_BYTES; where there is no room, it is brought again.
     """
+
+    _sizes: ClassVar[WeakKeyDictionary[NextRecords, int]] = WeakKeyDictionary()  # of those that keep something
 
     def __init__(self) -> None:
         """Begin with none."""
@@ -168,18 +173,30 @@ class NextRecords:
         """Return the committed records that are there from an offset on, by one request that does not wait for others.
 
         most: records. What unpacks to more than STEP_BYTES is brought again, and so is what is more than `most` and
-        AHEAD_BYTES. It is never the end where records are not of a fetch of this call.
+        AHEAD_BYTES, or has no room. It is never the end where records are not of a fetch of this call.
 
         Raises:
             KafkaError, RangeGoneError, FormatError, ChecksumError: as `read_range`.
         """
         is_new = not self._ahead or self._start != start
         if is_new:
+            self._keep([], 0)
             found = await _next(client, where, start, most)
-            self._ahead, self._behind = found.records, found._replace(records=[])
-        records, self._ahead = self._ahead[:most], self._ahead[most:]
-        self._start = records[-1][0] + 1 if self._ahead else self._behind.next_offset
-        return Next(records, self._start, is_end=is_new and not self._ahead and self._behind.is_end)
+            self._behind = found._replace(records=[])
+            ahead, size = found.records, sum(map(_size, found.records))
+        else:
+            ahead, size = self._ahead, self._sizes[self]
+        records, ahead = ahead[:most], ahead[most:]
+        self._start = records[-1][0] + 1 if ahead else self._behind.next_offset
+        self._keep(ahead, size - sum(map(_size, records)))
+        return Next(records, self._start, is_end=is_new and not ahead and self._behind.is_end)
+
+    def _keep(self, ahead: list[Record], size: int) -> None:
+        """Keep records of so many bytes for the next call where there is room for them, instead of those before."""
+        self._sizes.pop(self, None)
+        self._ahead = ahead if size <= MOST_AHEAD_BYTES - sum(self._sizes.values()) else []
+        if self._ahead:
+            self._sizes[self] = size
 
 
 async def _next(client: AIOKafkaClient, where: Where, start: int, most: int) -> Next:

@@ -6,7 +6,9 @@ minutes.
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 from time import process_time, thread_time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -70,16 +72,16 @@ class ShardModel:
         self._place = ShardId(KIND, TopicNames("").commands(KIND), 0, 1)
         self._limits = Limits(settings.max_command_bytes, EVENT_TOPIC_BYTES, 0, SNAPSHOT_EVERY)
         self._topics = ShardTopics(kind=KIND, partition=0, names=TopicNames(""), limits=LIMITS, dead_partitions=1)
-        self._folder = folder
+        self._filled, self._round = folder / "filled", folder / "round"
         self._settings = settings
-        self._open()
+        self._open(self._filled)
         self._state = self._encoded_state()
         self._end = 0
         self._random = random.Random(1)  # noqa: S311 - the same each time
         self._turn = 0
         self.aggregates = 0
         self.commands = 0
-        """How many the partition has seen, one event each: the aggregates took them in turns."""
+        """How many it was filled with, one event each: the aggregates took them in turns."""
 
     def fill(self, commands: int, aggregates: int) -> float:
         """Go on until so many commands were seen by so many aggregates; return the CPU of all threads, in µs each."""
@@ -101,9 +103,15 @@ class ShardModel:
         return MICRO * (process_time() - began) / max(1, self.commands - first)
 
     def reopen(self) -> None:
-        """Close the store and open it again with empty caches, as a worker does that was restarted."""
+        """Open what was filled, without what was decided since, with empty caches, as a worker does that was restarted.
+
+        Else each round would measure behind the commands of all rounds before: of a small partition some times its own.
+        """
         self.store.close()
-        self._open()
+        shutil.rmtree(self._round, ignore_errors=True)
+        shutil.copytree(self._filled, self._round, copy_function=_linked)
+        self._open(self._round)
+        self._end = self.commands
 
     def cost(self, commands: int) -> Cost:
         """Decide commands to all aggregates in turns, then look ids up; CPU of this thread, compaction is not in it."""
@@ -117,9 +125,9 @@ class ShardModel:
         known = [self._seen(draw(self.commands)) for _ in range(commands)]
         return Cost(MICRO * taken / commands, self._looked_up(new), self._looked_up(known))
 
-    def _open(self) -> None:
+    def _open(self, folder: Path) -> None:
         budget = StoreBudget(self._settings.store_cache_bytes, WRITE_BUFFER_BYTES)
-        self.store = RocksStore(self._folder, budget.options(self._settings.store_compression))
+        self.store = RocksStore(folder, budget.options(self._settings.store_compression))
         self._working_set = WorkingSet(self._decider, self.store, AggregateCache(self._settings.state_cache_bytes))
 
     def _decided(self, records: list[Record]) -> float:
@@ -158,6 +166,11 @@ class ShardModel:
             state = decider.evolve(state, event)
         encoded: bytes = decider.encode_state(state)
         return encoded
+
+
+def _linked(source: str, target: str) -> None:
+    """Have a table of RocksDB, which is never changed, in two stores; what is written on is copied."""
+    (os.link if source.endswith(".sst") else shutil.copy2)(source, target)
 
 
 def _key(aggregate: int) -> bytes:

@@ -4,6 +4,7 @@ import pytest
 from msgspec import structs
 
 from annals.agents.publishing.delivering.back_off import back_off_ms, waiting_now
+from annals.agents.publishing.delivering.loading import take_up
 from annals.agents.publishing.delivering.machine import (
     NONE,
     NOT_OUTSTANDING,
@@ -13,11 +14,14 @@ from annals.agents.publishing.delivering.machine import (
     Deliveries,
     Wanted,
 )
+from annals.agents.publishing.delivering.ports import Unsettled
+from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.delivery import (
     DISCARDED,
     IN_FLIGHT,
     PARKED,
     WAITING,
+    Row,
     decode_row,
     discarded,
     encode_row,
@@ -260,3 +264,27 @@ def test_what_a_clock_wrote_that_is_ahead_waits_as_long_as_it_was_to_from_now_on
     now = waiting_now(ahead, RETRY, None, 10)
     assert (now.at, now.due) == (10, 60)
     assert structs.replace(now, at=ahead.at, due=ahead.due) == ahead
+
+
+@pytest.mark.parametrize(("at", "due"), [(253_402_300_799_000, 0), (100, 99), (100, 100)])
+def test_what_was_due_before_the_time_it_was_written_at_is_due_now(at, due):
+    """Goes red when a row of a stranger becomes one of ours that nobody can read: due before 1970."""
+    ahead = structs.replace(waiting_row(1), at=at, due=due)
+    now = waiting_now(ahead, RETRY, None, 10)
+    assert (now.at, now.due) == (10, 10)
+    assert decode_row(row_key(now).encode(), encode_row(now)) == now
+
+
+async def test_of_what_a_clock_wrote_that_is_ahead_only_what_waits_is_written_again():
+    """Goes red when thousands of parked events that somebody with such a clock replayed are all written once more."""
+    parked_rows = [structs.replace(waiting_row(number), state=PARKED) for number in range(1, 4)]
+    rows = [replayed(row, 1_000) for row in parked_rows]
+    rows.append(structs.replace(waiting_row(4), at=1_000, due=1_030))
+    rows.append(structs.replace(waiting_row(5), at=1, due=1_030))
+    anew = await take_up(deliveries(), Unsettled(rows, {}), RETRY, 10)
+    assert [(row.version, row.at, row.due) for row in anew] == [(4, 10, 40)]
+
+
+def waiting_row(version: int) -> Row:
+    cid = cid_text(cid_of(b"%d" % version))
+    return Row("person", f"a-{version}", version, cid, "Happened", version, ordered=True, state=WAITING, attempt=1)

@@ -66,7 +66,5 @@ def test_headers_of_answers_are_described_and_304_only_where_it_is_answered():
         ("get", "/v1/aggregates/{kind}/{id}"),
         ("get", "/v1/aggregates/{kind}/{id}/events"),
         ("get", "/v1/events/{cid}"),
-        ("get", "/v1/subscriptions/{name}"),
-        ("get", "/v1/reactions/{name}"),
     }
     assert "Location" in described["paths"]["/v1/replays"]["post"]["responses"]["202"]["headers"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import CLUSTER, connect
+from annals.workers.kafka.read import ranges
 from annals.workers.kafka.read.ranges import AHEAD_BYTES, RECORD_BYTES, STEP_BYTES, NextRecords
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
@@ -60,6 +61,33 @@ async def test_a_batch_of_many_is_not_unpacked_anew_for_each_few():
         found += [record[0] for record in records]
     assert found == list(range(SMALL))
     assert network.fetches <= SMALL * (RECORD_BYTES + 10) // AHEAD_BYTES + 2
+
+
+async def test_all_in_a_process_keep_no_more_than_may_be_and_nothing_is_lost(monkeypatch):
+    """Goes red where each partition of each subscription keeps as much as it may: a hundred hold 400 MB."""
+    count, a_call, readers = 1_000, 100, 10
+    monkeypatch.setattr(ranges, "MOST_AHEAD_BYTES", 2 * count * (RECORD_BYTES + 10))
+    client = await packed(Direct(), count, b"x")
+    reading = [NextRecords() for _ in range(readers)]
+    found = [[] for _ in reading]
+    while len(found[-1]) < count:
+        for reader, offsets in zip(reading, found, strict=True):
+            offsets += [record[0] for record in (await reader.read(client, WHERE, len(offsets), a_call)).records]
+        assert sum(len(reader._ahead) for reader in reading) <= 2 * count
+    assert found == [list(range(count))] * readers
+    await reading[0].read(client, WHERE, 0, a_call)
+    kept = [len(reader._ahead) for reader in reading]
+    assert kept == [count - a_call] + [0] * (readers - 1), "there is room again"
+
+
+async def test_what_is_kept_of_whom_nobody_asks_any_more_takes_no_room(monkeypatch):
+    monkeypatch.setattr(ranges, "MOST_AHEAD_BYTES", 10 * (RECORD_BYTES + 10))
+    client = await packed(Direct(), 10, b"x")
+    for _ in range(3):
+        reader = NextRecords()
+        await reader.read(client, WHERE, 0, 1)
+        assert len(reader._ahead) == 9
+        del reader
 
 
 async def test_who_goes_on_elsewhere_is_given_what_is_there():

@@ -208,6 +208,37 @@ async def test_those_who_ask_at_the_same_time_share_one_reading(scene):
     assert len(scene.read) <= 50 + 2 + 2
 
 
+async def test_what_takes_long_to_read_is_read_in_turns(scene, monkeypatch):
+    """Goes red when a turn has any number of bytes: a thousand subscriptions with many filters hold all else up."""
+    monkeypatch.setattr(newest_records, "BYTES_A_TURN", 30)
+    others, turns, is_over = 0, 0, False
+
+    async def others_work():
+        nonlocal others
+        while not is_over:
+            others += 1
+            await asyncio.sleep(0)
+
+    for number in range(100):
+        scene.put(f"k{number}", "x" * 10)
+    longest, before = 0, None
+
+    def seen(key, value, offset):
+        nonlocal turns, longest, before
+        turns = turns + 1 if others == before else 1
+        longest, before = max(longest, turns), others
+        return text_of(key, value, offset)
+
+    newest = newest_records.NewestRecords((TEXTS, 0), 0, seen)
+    working = asyncio.create_task(others_work())
+    client = await connect({CLUSTER: Cluster(scene.model, scene.network), "bootstrap_servers": "memory"}, [])
+    assert await newest.read_on(client, 100)
+    is_over = True
+    await working
+    await client.close()
+    assert (len(newest.rows), longest) == (100, 4)
+
+
 async def test_who_goes_away_while_reading_leaves_it_right_for_the_next(scene, monkeypatch):
     monkeypatch.setattr(newest_records, "RECORDS_A_TURN", 1)
     for number in range(9):

@@ -1,6 +1,7 @@
 """The pieces of the benchmarks that need no broker."""
 
 import asyncio
+import dataclasses
 import gc
 import itertools
 import json
@@ -23,12 +24,12 @@ from annals.workers.tools.bench.parts.domain import answer, case_of
 from annals.workers.tools.bench.parts.memory import journal_bytes, store_bytes
 from annals.workers.tools.bench.parts.reading_library import typical_journal
 from annals.workers.tools.bench.parts.scaling import longest_pause
-from annals.workers.tools.bench.parts.size import in_turns
+from annals.workers.tools.bench.parts.size import Shape, _measured, in_turns
 from annals.workers.tools.bench.plan import FULL, PARTS, QUICK
 from annals.workers.tools.bench.programs import BenchError, Samples, Worker, program, undisturbed
 from annals.workers.tools.bench.reading_model import ReadingModel
 from annals.workers.tools.bench.run import MEASURES, measure
-from annals.workers.tools.bench.shard_model import Cost
+from annals.workers.tools.bench.shard_model import Cost, ShardModel
 from annals.workers.tools.bench.typical import STORIES
 from annals.workers.tools.bench.usage import usage_of
 
@@ -89,6 +90,22 @@ def test_sizes_take_turns_so_that_a_machine_that_slows_down_changes_no_ratio():
             return Cost(2.0 ** (next(taken) // 6), 1.0, 1.0)  # three models, asked twice each
 
     assert [each["times"] for each in in_turns([Model(), Model(), Model()], FULL)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("aggregates", [20, None])
+def test_what_is_measured_is_the_size_that_is_named_in_each_round(tmp_path, monkeypatch, aggregates):
+    """Goes red when rounds are added to what is in the store: the last of them measures one many times as large."""
+    plan = dataclasses.replace(QUICK, runs=2, seen_sample=50, seen_rounds=3)
+    measured, cost = [], ShardModel.cost
+
+    def seen(model, commands):
+        measured.append(model.store.position().offset)
+        return cost(model, commands)
+
+    monkeypatch.setattr(ShardModel, "cost", seen)
+    ground = SimpleNamespace(folder=tmp_path, say=silent)
+    _measured(ground, plan, Shape("some aggregates", aggregates, (100, 400)))
+    assert measured == [50, 100, 350, 400] * plan.runs * plan.seen_rounds
 
 
 def test_a_story_whose_command_is_malformed_or_causes_nothing_is_refused():

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ALL_ROLES: Final = ("--roles", "write,read", "--api-port", "0", "--api-requests-per-second", "")
 CONNECTIONS: Final = 16
 LAG_RATE: Final = 1_000
-LAG_P99_MS: Final = 200.0  # moved from 50: see bench/remarks.md
+LAG_P99_MS: Final = 150.0  # moved from 50: see bench/remarks.md
 SEEN_S: Final = 60.0
 DATA: Final = b"data: "
 READ_S: Final = 300.0

@@ -24,10 +24,10 @@ MOST_TIMES: Final = 1.2
 METHOD: Final = """\
 In this process, without Kafka: partitions of `person` with RocksDB and the caches of a worker's default settings, one
 for each size, are filled by the store's own batches (ids of commands in no order). Then, {rounds} times, they take
-turns: each is closed, opened again, and takes {commands:,} commands to its aggregates in turns to fill its caches, and
-as many that are measured: read, decided, sealed, encoded for Kafka and settled in the store, all by the classes that a
-worker runs. A figure is the median of its rounds, times the first size that of the ratios within each round: the
-machine's speed varies from one minute to the next. What is measured is added to what was before, at each size.
+turns: each is opened as it was filled, and takes {commands:,} commands to its aggregates in turns to fill its caches,
+with which it has its size, and as many that are measured: read, decided, sealed, encoded for Kafka and settled in the
+store, all by the classes that a worker runs. A figure is the median of its rounds, times the first size that of the
+ratios within each round: the machine's speed varies from one minute to the next.
 Command: CPU of the thread. Filling: CPU of all threads, RocksDB's own included, from an empty store up to the size.
 {runs} times at each size.
 """
@@ -65,7 +65,8 @@ def _measured(ground: Ground, plan: Plan, shape: Shape) -> list[Figure]:
             ground.say(f"size: {shape.name}, {size:,} commands before")
             (folder / str(size)).mkdir(parents=True)
             models.append(ShardModel(folder / str(size), Settings()))
-            filling.append(models[-1].fill(size, shape.aggregates or size))
+            before = size - plan.seen_sample  # the rest fills the caches
+            filling.append(models[-1].fill(before, shape.aggregates or before))
         costs = [Runs() for _ in models]
         for number in range(plan.runs):
             ground.say(f"size: {shape.name}, run {number + 1} of {plan.runs}: in turns")

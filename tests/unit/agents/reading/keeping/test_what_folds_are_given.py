@@ -100,10 +100,19 @@ class Mixed(Message):
     free: Any
     maps: dict[str, list[dict[str, str]]]
     listed: list[Bent]
+    pairs: tuple[list[str], ...] = ()
+    marks: set[str] = set()
 
 
 def test_a_copy_has_nothing_that_what_it_was_made_of_has() -> None:
-    mixed = Mixed(either=["a"], free=[{"x": [1]}], maps={"m": [{"k": "v"}]}, listed=[Bent(names=["a"])])
+    mixed = Mixed(
+        either=["a"],
+        free=[{"x": [1]}],
+        maps={"m": [{"k": "v"}]},
+        listed=[Bent(names=["a"])],
+        pairs=(["a"], ["b"]),
+        marks={"a"},
+    )
     before = copy.deepcopy(mixed)
     _bend(own(mixed))
     assert mixed == before
@@ -114,6 +123,11 @@ def _bend(value: Any) -> None:
     if isinstance(value, msgspec.Struct):
         for each in msgspec.structs.astuple(value):
             _bend(each)
+    elif isinstance(value, tuple):
+        for each in value:
+            _bend(each)
+    elif isinstance(value, set):
+        value.add("bent")
     elif isinstance(value, list):
         for each in value:
             _bend(each)
