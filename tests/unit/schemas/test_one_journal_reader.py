@@ -26,7 +26,7 @@ ALLOWED = {
     "agents/writing/restore/collecting.py": {"read_block", "ForeignError"},
     "agents/writing/restore/restored.py": {"read_block", "ForeignError"},
     # Reads what counted already again, from the rows of a store.
-    "agents/reading/keeping/blocks.py": {"read_block", "ForeignError"},
+    "agents/reading/keeping/blocks.py": {"read_block"},
     # Asks a store whether the journal's first event is one of those that it knows; judges no link.
     "agents/reading/following/losses.py": {"read_block", "ForeignError"},
     # Follows links back from ends that a restore point names, and judges none: the rule is applied to all of it again.
