@@ -16,6 +16,7 @@ import orjson
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from annals.schemas.cid import parse_cid
+from annals.schemas.depth import DEEPEST, is_deep, nesting
 from annals.schemas.envelope import ANY, EXISTS, Command, ExpectedVersion
 from annals.schemas.outcome import MOST_FOUND
 from annals.schemas.values.ids import LONGEST_COMMAND_ID, LONGEST_ID, id_problem
@@ -23,7 +24,7 @@ from annals.schemas.values.moments import issued_at_problem
 from annals.schemas.wire.attributes import MEMBERS, Trace, command_of
 from annals.schemas.wire.cloudevents import read_cloudevent
 from annals.schemas.wire.dead_letter import KEY_MISMATCH, NOT_AN_OBJECT, NOT_JSON, TOO_LARGE, DeadLetter
-from annals.schemas.wire.strict_json import DEEPEST, MOST_INTEGER, NotJsonError, is_deep, join, nesting, parse_strict
+from annals.schemas.wire.strict_json import MOST_INTEGER, NotJsonError, join, parse_strict
 from annals.schemas.wire.trace_context import trace_context
 from annals.schemas.wire.vast_json import may_have_large_integer
 from annals.schemas.wire.via import via_of

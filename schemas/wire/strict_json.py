@@ -12,17 +12,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import accumulate, islice
+from itertools import islice
 from typing import Any, Final, NamedTuple, NoReturn
 
 import orjson
 
+from annals.schemas.depth import DEEPEST, MOST_LEVELS, is_deep, nesting
 from annals.schemas.outcome import LONGEST_PATH, MOST_FOUND
 from annals.schemas.wire.deep_json import IntricateError, Member, Scan, is_object, take_apart
 from annals.schemas.wire.vast_json import parse_vast
-
-DEEPEST: Final = 64
-"""Levels of arrays and objects, the document's own included."""
 
 LEAST_INTEGER: Final = -(2**63)
 MOST_INTEGER: Final = 2**64 - 1
@@ -30,7 +28,6 @@ _LONGEST_INTEGER: Final = 20  # characters of either bound
 MOST_VALUES: Final = 10_000  # tens of milliseconds
 MOST_MEMBERS: Final = 1_000  # of an object that is taken apart, each by a step of ours: tens of milliseconds
 MOST_STEPS: Final = 500  # through a document that nests too deep: the same
-_RECURSION: Final = 500  # levels that the standard library's parser reads wherever it is called from
 _TOO_DEEP: Final = f"must not nest beyond {DEEPEST} levels, the command's own included"
 _FAULTLESS: Final = frozenset({int, float, bool, type(None)})
 
@@ -38,11 +35,6 @@ _SIGNS: Final = (b'"$', b"\\u0024", b"\\ud", b"\\uD")
 """Without one of these a document has neither a reserved name nor a lone surrogate."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_STEPS: Final = bytes.maketrans(b"[{]}", b"\x02\x02\x00\x00")
-_PAIR: Final = b"\x02\x00"
-_RUNS: Final = re.compile(rb"\x02+|\x00+")
-_BLOCKS: Final = tuple((width, b"\x02" * width + b"\x00" * width) for width in (32, 16, 8, 4, 2, 1))
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 Fault = tuple[str, str]
 """A path into the document and what is wrong there."""
@@ -131,7 +123,7 @@ def _taken_apart(text: str, scan: Scan) -> list[Member] | None:
         return take_apart(text, scan, MOST_STEPS)
     except IntricateError:
         levels = nesting(text.encode())
-    if levels > _RECURSION:
+    if levels > MOST_LEVELS:
         if not is_object(text):
             return None
         raise NotJsonError(_too_intricate(levels))
@@ -158,41 +150,6 @@ def _too_intricate(levels: int) -> str:
 def _values(value: bytes) -> int:
     """Return an upper bound of how many values there are in a document."""
     return 1 + value.count(b",") + value.count(b"[") + value.count(b"{")
-
-
-def nesting(value: bytes) -> int:
-    """Return how deep the brackets of a JSON document nest; in bytes that are not JSON, no less than a parser sees."""
-    return _deepest(_steps(value))
-
-
-def is_deep(value: bytes) -> bool:
-    """Whether a JSON document nests beyond `DEEPEST` levels; bytes that are not JSON, if a parser might see so many.
-
-    Blocks of pairs are taken away, wide ones first: each time all at once, and none is deeper than its brackets are
-    wide. Of nearly all documents nothing is left after a few times.
-    """
-    rest = steps = _steps(value)
-    most = 0
-    for width, block in _BLOCKS:
-        while block in rest and most <= DEEPEST:
-            rest = rest.replace(block, b"")
-            most += width
-    return most + len(rest) > DEEPEST and _deepest(steps) > DEEPEST
-
-
-def _steps(value: bytes) -> bytes:
-    """Return the brackets of a document outside of its strings: one level more as 2, one less as 0."""
-    outside_strings = b"".join(value.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
-    return outside_strings.translate(_STEPS, _NOT_BRACKETS)
-
-
-def _deepest(steps: bytes) -> int:
-    taken = 0
-    while 10 * steps.count(_PAIR) > len(steps):  # the innermost pairs are a level: taken away all at once
-        steps = steps.replace(_PAIR, b"")
-        taken += 1
-    levels = (len(run) if run[0] else -len(run) for run in _RUNS.findall(steps))
-    return taken + max(accumulate(levels), default=0)
 
 
 class _Parser:
@@ -251,7 +208,7 @@ class _Parser:
     def _parse_intricate(self, value: bytes) -> Any:
         """Parse one that takes too many steps to be taken apart, as far as a parser that recurses can."""
         levels = nesting(value)
-        if levels > _RECURSION:
+        if levels > MOST_LEVELS:
             raise NotJsonError(_too_intricate(levels))
         try:
             parsed, _ = parse_vast(value, is_data=False, refuse=_refuse_constant)

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annals.schemas.depth import nesting
 from annals.schemas.envelope import Command
 from annals.schemas.wire import strict_json
 from annals.schemas.wire.deep_json import take_apart
 from annals.schemas.wire.reading import _read_strictly, _read_surely, read_command, read_commands
-from annals.schemas.wire.strict_json import Document, NotJsonError, members_of, nesting, parse_strict
+from annals.schemas.wire.strict_json import Document, NotJsonError, members_of, parse_strict
 from json_texts import VALUES, broken, commands
 
 NO_TRACE = (None, None, None)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from annals.schemas.wire.strict_json import DEEPEST, NotJsonError, join, members_of, nesting, parse_strict
+from annals.schemas.depth import DEEPEST, nesting
+from annals.schemas.wire.strict_json import NotJsonError, join, members_of, parse_strict
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from prometheus_client import Counter
 
 from annals.agents.reading.ports import NotReadyError
+from annals.workers.jobs.topic import JobTopic
 from annals.workers.kafka.connections import CLUSTER, connect
 from annals.workers.kafka.read import followed_topic
 from annals.workers.kafka.read.followed_topic import by_name
@@ -153,3 +155,24 @@ async def test_of_a_topic_whose_newest_record_a_disk_changed_nothing_older_holds
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_record_that_nests_deep_is_none_wherever_it_is_read_from(scene):
+    """Goes red where a decoder's own recursion says how deep is too deep: one that was read is lost to who changes it.
+
+    Jobs could then be neither begun nor cancelled, since the topic lacked what it had, and the list of them failed.
+    """
+    scene.topic = JobTopic(scene.options, WHERE[0], Counter("invalid", "Invalid records.", registry=None))
+    job = '{"id":"%s","kind":"verify","subject":"","status":"done","started_at":"","result":%s}'
+    scene.put("good", job % ("good", 1))
+    for levels in range(600, 1_000, 20):
+        scene.put(f"deep-{levels}", job % (f"deep-{levels}", "[" * levels + "]" * levels))
+    client = await connect(scene.options, [])
+
+    async def from_below(frames):
+        return await (from_below(frames - 1) if frames else scene.topic._whole(client))
+
+    async with scene.following():
+        assert by_name(await from_below(100)).keys() == scene.topic.records.keys() == {"good"}
+    assert scene.topic.invalid == 20
+    await client.close()
