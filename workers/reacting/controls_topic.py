@@ -61,7 +61,8 @@ class FollowedControls(FollowedTopic[Kept]):
             await self._changed.wait()
 
     def _failed(self, error: Exception) -> None:
-        if not isinstance(error, MissingTopicError | TopicAuthorizationFailedError):
+        is_of_earlier_release = isinstance(error, MissingTopicError | TopicAuthorizationFailedError)
+        if self._is_read.is_set() or not is_of_earlier_release:
             super()._failed(error)
             return
         # A deployment whose topics or rights are of an earlier release: nobody can have resumed any.
