@@ -70,7 +70,7 @@ def rights(
                 is_prefix=True,
                 operations=(WRITE,),
             ),
-            Right(Resource.GROUP, names.group(app_id), is_prefix=False, operations=(READ,)),
+            *_groups(names, app_id),
         ],
         SEND: [
             right
@@ -114,8 +114,7 @@ def _worker(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Ri
         changes = topic_transactional_id(changed)
         yield Right(Resource.TRANSACTIONAL_ID, changes, is_prefix=False, operations=(WRITE,))
     yield _topic(names.audit, WRITE, DESCRIBE_CONFIGS)
-    for group in (names.group(app_id), names.reading_group(app_id)):
-        yield Right(Resource.GROUP, group, is_prefix=False, operations=(READ,))
+    yield from _groups(names, app_id)
 
 
 def _publishing(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Right]:
@@ -200,6 +199,12 @@ def _kept(names: TopicNames, app_id: str) -> Iterator[Right]:
     name = topic_transactional_id(names.subscriptions)
     yield Right(Resource.TRANSACTIONAL_ID, name, is_prefix=False, operations=(WRITE,))
     yield Right(Resource.GROUP, names.publishing_group(app_id), is_prefix=True, operations=(READ,))
+
+
+def _groups(names: TopicNames, app_id: str) -> Iterator[Right]:
+    """What a worker joins: one group for each role."""
+    for group in (names.group(app_id), names.reading_group(app_id)):
+        yield Right(Resource.GROUP, group, is_prefix=False, operations=(READ,))
 
 
 def _of_kinds(names: TopicNames, kinds: Sequence[str]) -> Iterator[str]:

@@ -34,6 +34,18 @@ CO_PARTITIONED = frozenset({Role.COMMANDS, Role.EVENTS, Role.OUTCOMES, Role.SNAP
 NEEDED_TO_WRITE = (CO_PARTITIONED - {Role.RESTORE}) | {Role.DEAD_LETTERS}
 # What a worker that reads waits for.
 NEEDED_TO_READ = frozenset({Role.EVENTS})
+# What it reads beside, and names in its readiness where it is missing, or does less without. Topics of one subscription
+# or reaction alone are not among these: no worker begins with them.
+USED_TO_READ = NEEDED_TO_READ | {
+    Role.RESTORE,
+    Role.PROJECTIONS,
+    Role.JOBS,
+    Role.SUBSCRIPTIONS,
+    Role.PROGRESS,
+    Role.REACTIONS,
+    Role.TIMERS,
+    Role.REKEYED,
+}
 
 
 class Rule(StrEnum):

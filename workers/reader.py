@@ -25,11 +25,11 @@ from annals.workers.jobs.wiring import JobWiring
 from annals.workers.kafka.admin.findings import Report, missing_topics
 from annals.workers.kafka.admin.provisioning import NotPermittedError, check_for_reading, create, require_settled
 from annals.workers.kafka.connections import MissingTopicError, connect
+from annals.workers.kafka.diagnosis import lacking_right
 from annals.workers.kafka.group.instances import leave_for
 from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
 from annals.workers.kafka.group.sources import Sources
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
-from annals.workers.kafka.write.failures import lacking_right
 from annals.workers.process import (
     CLAIM_LOOK_S,
     CLAIM_WITHIN_S,

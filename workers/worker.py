@@ -17,9 +17,9 @@ from annals.workers.clock import SystemClock
 from annals.workers.data_folder import DataFolder
 from annals.workers.kafka.admin.findings import missing_topics
 from annals.workers.kafka.admin.provisioning import NotPermittedError, check, create, require_settled
+from annals.workers.kafka.diagnosis import lacking_right
 from annals.workers.kafka.group.membership import Membership
 from annals.workers.kafka.group.sources import Sources
-from annals.workers.kafka.write.failures import lacking_right
 from annals.workers.process import (
     FIRST_RETRY_S,
     LAST_RETRY_S,
@@ -173,14 +173,20 @@ class Worker:
             return None
         finally:
             await ended(looking)
-        self._publishes = self._schemas_topic not in report.missing
+        absent = {*report.missing, *report.hidden}
+        self._publishes = self._schemas_topic not in absent
         if not self._publishes:
-            log.warning("no topic for schemas: none are published. Create it with 'annals topics create'")
+            log.warning(
+                "no topic for schemas: none are published. Create it with 'annals topics create', or let the user see "
+                "it"
+            )
         names = TopicNames(self._settings.topic_prefix)
-        self._restorable = [kind for kind in deciders() if names.restore(kind) not in report.missing]
+        self._restorable = [kind for kind in deciders() if names.restore(kind) not in absent]
         if without := [kind for kind in deciders() if kind not in self._restorable]:
             log.warning(
-                "no topic for restore points: none are made. Create it with 'annals topics create'", kinds=without
+                "no topic for restore points: none are made. Create it with 'annals topics create', or let the user "
+                "see it",
+                kinds=without,
             )
         if report.needed:
             raise CannotStartError(
@@ -196,15 +202,15 @@ class Worker:
 
     async def _look(self) -> Report:
         """Compare the topics with the catalogue; create those that are missing where the settings say so."""
-        report = await check(self._settings, for_worker=True)
-        if report.missing and self._settings.create_topics:
+        report = await check(self._settings)
+        if (report.missing or report.hidden) and self._settings.create_topics:
             made = await create(self._settings)
             log.info("topics created", topics=made)
-            report = await check(self._settings, for_worker=True)
+            report = await check(self._settings)
         return require_settled(report)
 
     async def _look_again(self) -> Report:
-        return await check(self._settings, for_worker=True, first_offsets=False, since=self._found)
+        return await check(self._settings, first_offsets=False, since=self._found)
 
     def _counted(self) -> Collection[str]:
         return () if self._watch is None else self._watch.added

@@ -18,6 +18,8 @@ starts. Describe is included in Read, Write and Delete.
 
 A worker with `ANNALS_CREATE_TOPICS=1` needs the rights of `annals topics create` as well. Of what the user of
 `annals topics check` may not try, the check says `not tried`: a worker's user needs those rights, and not the check's.
+It compares and tries what a worker of `ANNALS_ROLES` compares and joins. The groups in whose name publishers and
+reactions commit are not tried: the readiness of a worker names the right that it lacks on those.
 """
 
 

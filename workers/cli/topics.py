@@ -12,7 +12,7 @@ from annals.workers.cli.failures import ANSWER_IS_NO, DONE
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
 from annals.workers.kafka.admin.probes import ABLE, NOT_TRIED
-from annals.workers.kafka.admin.provisioning import check as check_topics
+from annals.workers.kafka.admin.provisioning import check_by_roles
 from annals.workers.kafka.admin.provisioning import create as create_topics
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
+HIDDEN = "the user may not see whether it exists; a worker starts, and does less (docs/reference/permissions.md)"
 SETTINGS = takes_settings(CONNECTION | {"topics"})
 
 
@@ -50,11 +51,12 @@ def create(settings: Settings, *, as_json: bool) -> int:
 def check(settings: Settings, *, as_json: bool) -> int:
     """Say what differs from the catalogue, and try what the brokers can do.
 
-    Exit status 1 where a worker would refuse to start or could not join its group: a topic is missing, a journal could
-    lose events, or the brokers cannot do what is needed. Warnings alone, and what this user may not try, are 0; with
-    ANNALS_CREATE_TOPICS=1 missing topics are, too.
+    Exit status 1 where a worker of ANNALS_ROLES would refuse to start or could not join its groups: a topic is missing,
+    a journal could lose events, or the brokers cannot do what is needed. Warnings alone, and what this user may not try
+    or see and no worker of these roles needs to start, are 0; with ANNALS_CREATE_TOPICS=1 missing topics are, too. Of a
+    worker that reads alone, the settings of the journals are compared, and no others.
     """
-    report = asyncio.run(check_topics(settings, probes=True))
+    report = asyncio.run(check_by_roles(settings))
     if settings.create_topics:
         report.needed.clear()
     click.echo(json.dumps(report.as_json()) if as_json else _as_text(report, are_created=settings.create_topics))
@@ -67,6 +69,7 @@ def _as_text(report: Report, *, are_created: bool) -> str:
     lines += [f"warning  {finding}" for finding in report.warnings]
     lines += [f"able     {name}" for name, said in report.probes.items() if said == ABLE]
     lines += [f"unknown  {name}: {said}" for name, said in report.probes.items() if said.startswith(NOT_TRIED)]
+    lines += [f"unknown  {name}: {HIDDEN}" for name in report.hidden]
     if report.missing:
         lines.append(
             "A worker creates what is missing (ANNALS_CREATE_TOPICS)."
@@ -81,7 +84,7 @@ def _as_text(report: Report, *, are_created: bool) -> str:
     if report.is_good:
         lines.append(
             "Nothing keeps a worker from starting."
-            if report.warnings or report.missing
+            if report.warnings or report.missing or report.hidden
             else "All topics are as they should be."
         )
     return "\n".join(lines)

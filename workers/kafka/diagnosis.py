@@ -1,4 +1,4 @@
-"""Why no broker answers: aiokafka only logs it. Asked once more, step by step, and told with what to do."""
+"""Why no broker answers, or refuses: what aiokafka only logs, asked once more, and told with what to do."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
+    GroupAuthorizationFailedError,
     IllegalSaslStateError,
     KafkaError,
     SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
     UnsupportedSaslMechanismError,
 )
 from aiokafka.protocol.metadata import MetadataRequest
@@ -30,6 +33,20 @@ _LOGIN: Final = (
     UnsupportedSaslMechanismError,
     IllegalSaslStateError,
 )
+
+
+def lacking_right(error: BaseException | None, on_topics: str) -> str | None:
+    """Say which right the user lacks; None where that is not what is wrong. on_topics: what was tried with topics."""
+    told = error.args[0] if error is not None and error.args else ""
+    match error:
+        case TopicAuthorizationFailedError():
+            return f"the user needs {on_topics} on the topic: {told}"
+        case TransactionalIdAuthorizationFailed():
+            return f"the user needs Write on the transactional id: {told}"
+        case GroupAuthorizationFailedError():
+            return f"the user needs Read on the group: {told}"
+        case _:
+            return None
 
 
 async def why_unreachable(settings: Settings) -> str:

@@ -61,7 +61,8 @@ class FollowedControls(FollowedTopic[Kept]):
             await self._changed.wait()
 
     def _failed(self, error: Exception) -> None:
-        if not isinstance(error, MissingTopicError | TopicAuthorizationFailedError):
+        is_taken_away = self._is_read.is_set() and isinstance(error, TopicAuthorizationFailedError)
+        if is_taken_away or not isinstance(error, MissingTopicError | TopicAuthorizationFailedError):
             super()._failed(error)
             return
         # A deployment whose topics or rights are of an earlier release: nobody can have resumed any.

@@ -13,7 +13,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 
 from annals.agents.reading.ports import Member
 from annals.schemas.depth import decoded
-from annals.workers.kafka.group.assignor import PROTOCOL_VERSION, BalancedAssignor, Owned
+from annals.workers.kafka.group.assignor import PROTOCOL_VERSION, READING_PROTOCOL, BalancedAssignor, Owned
 from annals.workers.settings.values import web_address
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class GroupMembers:
 class ReadingAssignor(BalancedAssignor):
     """Assigns as the write path does, under a name of its own, and tells each member of all."""
 
-    name: ClassVar[str] = "annals-reading"
+    name: ClassVar[str] = READING_PROTOCOL
     told: ClassVar[Told]
     members: ClassVar[GroupMembers]
     journals: ClassVar[frozenset[str]] = frozenset()

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK: Final = re.compile(r"IO error: (lock hold by current process|While lock file)")
-OPERATING_SYSTEM: Final = re.compile(r"\(os error \d+\)$")  # of a folder that Rust could not make
+# Of a folder that Rust could not make; a folder where the binding keeps a file of its own is damage.
+OPERATING_SYSTEM: Final = re.compile(rf"\(os error (?!{errno.EISDIR}\))\d+\)$")
 PASSING: Final = ("Shutdown in progress", "Operation aborted", "Resource busy", "Result incomplete", "Timed out")
 IO_ERROR: Final = "IO error"
 

@@ -17,7 +17,7 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
-from annals.agents.ports import StaleStateError, StoppedError, StoreError, UnreachableError
+from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError, UnreachableError
 from annals.agents.reading.following.answers import Answers
 from annals.agents.reading.following.history import is_in_place
 from annals.agents.reading.following.moves import Moves
@@ -33,7 +33,7 @@ from annals.agents.reading.following.shard import (
 from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.keeping.open_store import OpenStore
 from annals.agents.reading.keeping.states import States
-from annals.agents.reading.ports import RUN_EVENTS, NotReadyError, RangedJournal
+from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError, RangedJournal
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.streams.rekeyed_fold import RekeyedFold
 from annals.agents.waiting import first_of
@@ -189,8 +189,9 @@ class RekeyedShard(Answers):
             except (StaleStateError, UnreachableError) as error:
                 self._log.warning("the re-keyed stream cannot be read", reason=str(error))
             except StoreError as error:
-                await self._leave(f"the store cannot be used: {error}")
-                await self._damaged.set_aside(error, self._tell)
+                await self._store_failed(error)
+            except BrokenChainError as error:  # the rows, not the stream
+                await self._store_failed(StoreDamagedError(str(error)))
             except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
                 self._log.exception("the fold of a re-keyed stream failed")
                 await self._leave(f"{type(error).__name__}: {error}")
@@ -352,6 +353,10 @@ class RekeyedShard(Answers):
     def _note_failure(self, error: StoreError) -> None:
         self._failure = error
         self._woken.set()
+
+    async def _store_failed(self, error: StoreError) -> None:
+        await self._leave(f"the store cannot be used: {error}")
+        await self._damaged.set_aside(error, self._tell)
 
     def _tell(self, reason: str) -> None:
         self._reason = reason

@@ -12,8 +12,7 @@ COUNTS = {"person": 4}
 
 
 def missing(monkeypatch: pytest.MonkeyPatch, *topics: str) -> Worker:
-    async def check(_: Settings, **more: bool) -> Report:
-        assert more == {"for_worker": True}
+    async def check(_: Settings) -> Report:
         needed = [topic for topic in topics if topic != "x.schemas"]
         return Report(missing=list(topics), needed=needed, partitions=COUNTS, dead_letter_partitions=1)
 

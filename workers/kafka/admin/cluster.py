@@ -133,11 +133,16 @@ async def _require_visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> 
     """Refuse to call missing what the user may not see."""
     hidden = await hidden_topics(admin, names)
     if hidden:
-        others = f" and {len(hidden) - 1} more topics" if len(hidden) > 1 else ""
-        raise NotPermittedError(
-            f"{hidden[0]}{others}: the user may not see whether they exist: it needs Describe on them, which Read and "
-            "Write include (docs/reference/permissions.md)"
-        )
+        raise not_visible(hidden)
+
+
+def not_visible(hidden: Sequence[str]) -> NotPermittedError:
+    """Return the error of topics that the user may not see."""
+    others = f" and {len(hidden) - 1} more topics" if len(hidden) > 1 else ""
+    return NotPermittedError(
+        f"{hidden[0]}{others}: the user may not see whether they exist: it needs Describe on them, which Read and "
+        "Write include (docs/reference/permissions.md)"
+    )
 
 
 async def hidden_topics(admin: AIOKafkaAdminClient, names: Collection[str]) -> list[str]:

@@ -42,6 +42,8 @@ class Report:
     missing: list[str] = field(default_factory=list)
     needed: list[str] = field(default_factory=list)
     """What is missing without which a worker does not decide, or does not read; without others it does less."""
+    hidden: list[str] = field(default_factory=list)
+    """What the user may not see, and a worker begins without: whether it is there is not known."""
     refusals: list[Finding] = field(default_factory=list)
     passing: list[Finding] = field(default_factory=list)
     """Of what is refused, what may pass by itself: a partition that moves has its old replicas and its new ones, which
@@ -64,6 +66,7 @@ class Report:
         return {
             "ok": self.is_good,
             "missing": self.missing,
+            "hidden": self.hidden,
             "refusals": [_as_json(each) for each in self.refusals],
             "warnings": [_as_json(each) for each in self.warnings],
             "probes": self.probes,

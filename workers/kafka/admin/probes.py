@@ -30,9 +30,15 @@ from annals.topics.names import TRANSACTIONAL_ID_PREFIX, TopicNames
 from annals.topics.rights import PROBE
 from annals.workers.kafka.admin.findings import Finding
 from annals.workers.kafka.connections import connect, creating_nothing
-from annals.workers.kafka.group.assignor import BalancedAssignor
-from annals.workers.kafka.group.membership import REBALANCE_TIMEOUT_MS, SESSION_TIMEOUT_MS, reason_of
-from annals.workers.settings import client_options
+from annals.workers.kafka.diagnosis import lacking_right
+from annals.workers.kafka.group.assignor import READING_PROTOCOL, BalancedAssignor
+from annals.workers.kafka.group.membership import (
+    READING_SESSION_TIMEOUT_MS,
+    REBALANCE_TIMEOUT_MS,
+    SESSION_TIMEOUT_MS,
+    reason_of,
+)
+from annals.workers.settings import READ, WRITE, client_options
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -59,14 +65,23 @@ _NOT_YET: Final = frozenset(
 OVERHEAD_BYTES: Final = 1_024
 MAX_REQUEST_BYTES: Final = DEAD_LETTER_TOPIC_BYTES
 ABORTED: Final = b"aborted"
-COMPACTION, TRANSACTIONS, RECORD_SIZE, GROUP = "compaction", "transactions", "record size", "consumer group"
+COMPACTION, TRANSACTIONS, RECORD_SIZE = "compaction", "transactions", "record size"
+GROUP, READING_GROUP = "consumer group", "group of readers"
 WHY: Final = {
     **dict.fromkeys(
         (COMPACTION, TRANSACTIONS, RECORD_SIZE),
         "the worker needs it, and it did not work on a topic made for this check",
     ),
-    GROUP: "a worker could not join",
+    **dict.fromkeys((GROUP, READING_GROUP), "a worker could not join"),
 }
+
+
+class Joined(NamedTuple):
+    """A group as a worker joins it."""
+
+    name: str
+    protocol: str
+    session_timeout_ms: int
 
 
 class Probes(NamedTuple):
@@ -93,7 +108,13 @@ async def probe(admin: AIOKafkaAdminClient, settings: Settings) -> Probes:
                 results[RECORD_SIZE] = await _attempt(_largest_record(topic, settings))
         finally:
             warnings += await _delete(admin, topic)
-    results[GROUP] = await _attempt(_join(settings))
+    names = TopicNames(settings.topic_prefix)
+    if settings.has(WRITE):
+        group = Joined(names.group(settings.app_id), BalancedAssignor.name, SESSION_TIMEOUT_MS)
+        results[GROUP] = await _attempt(_join(settings, group))
+    if settings.has(READ):
+        group = Joined(names.reading_group(settings.app_id), READING_PROTOCOL, READING_SESSION_TIMEOUT_MS)
+        results[READING_GROUP] = await _attempt(_join(settings, group))
     refusals = [
         Finding("the brokers", name, said, ABLE, WHY[name])
         for name, said in results.items()
@@ -132,24 +153,24 @@ async def _attempt(trial: Coroutine[Any, Any, str]) -> str:
     except TimeoutError:
         return f"no answer within {WITHIN_S} s"
     except NOT_PERMITTED as error:
-        return f"{NOT_TRIED}: the user may not do it ({type(error).__name__}, docs/reference/permissions.md)"
+        why = lacking_right(error, "Read or Write") or type(error).__name__
+        return f"{NOT_TRIED}: the user may not do it ({why}, docs/reference/permissions.md)"
     except (KafkaError, OSError) as error:
         return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-async def _join(settings: Settings) -> str:
+async def _join(settings: Settings, group: Joined) -> str:
     """Ask to become a member of the group as a worker would, and go no further: the members notice nothing.
 
     The coordinator first gives out a member id (KIP-394), after it has looked at rights, session and assignor. The
     first group of a cluster has no coordinator until the topic of offsets is made: it is asked again.
     """
-    group = TopicNames(settings.topic_prefix).group(settings.app_id)
     client = await connect(client_options(settings), ())
     try:
         while True:
             code = await _ask_to_join(client, group)
             if code == GroupAuthorizationFailedError.errno:
-                raise GroupAuthorizationFailedError(group)
+                raise GroupAuthorizationFailedError(group.name)
             if code not in _NOT_YET:
                 return reason_of(code) if code else ABLE
             await asyncio.sleep(LOOK_S)
@@ -157,19 +178,19 @@ async def _join(settings: Settings) -> str:
         await client.close()
 
 
-async def _ask_to_join(client: AIOKafkaClient, group: str) -> int:
+async def _ask_to_join(client: AIOKafkaClient, group: Joined) -> int:
     """Return the error with which the coordinator refuses a new member, or 0."""
     try:
-        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group.name)
     except (GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError) as error:
         return int(error.errno)
-    protocols = [(BalancedAssignor.name, BalancedAssignor.of_one_consumer().metadata([]).encode())]
-    session = SESSION_TIMEOUT_MS, REBALANCE_TIMEOUT_MS
-    request = JoinGroupRequest(group, *session, "", None, ConsumerProtocol.PROTOCOL_TYPE, protocols)
+    protocols = [(group.protocol, BalancedAssignor.of_one_consumer().metadata([]).encode())]
+    session = group.session_timeout_ms, REBALANCE_TIMEOUT_MS
+    request = JoinGroupRequest(group.name, *session, "", None, ConsumerProtocol.PROTOCOL_TYPE, protocols)
     answer = await client.send(node, request)
     if answer.error_code not in {0, MemberIdRequired.errno}:
         return int(answer.error_code)
-    await client.send(node, LeaveGroupRequest(group, answer.member_id))
+    await client.send(node, LeaveGroupRequest(group.name, answer.member_id))
     return 0
 
 

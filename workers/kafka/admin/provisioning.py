@@ -9,22 +9,24 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import InvalidReplicationFactorError
 
 from annals.topics.catalog import catalogue
-from annals.topics.spec import NEEDED_TO_READ, NEEDED_TO_WRITE, Role
+from annals.topics.spec import NEEDED_TO_READ, NEEDED_TO_WRITE, USED_TO_READ, Role
 from annals.workers.kafka.admin.cluster import (
     BrokersUnreachableError,
     NotPermittedError,
     TopicFacts,
     administration,
+    hidden_topics,
+    not_visible,
     topic_facts,
 )
 from annals.workers.kafka.admin.creation import create_topics
 from annals.workers.kafka.admin.findings import INTERNAL_TOPICS, Finding, Report, compare
 from annals.workers.kafka.admin.probes import probe
 from annals.workers.registry import deciders, reactions, streams
-from annals.workers.settings import SettingsError
+from annals.workers.settings import WRITE, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aiokafka.admin import AIOKafkaAdminClient
 
@@ -38,6 +40,7 @@ __all__ = [
     "NotPermittedError",
     "Report",
     "check",
+    "check_by_roles",
     "check_for_reading",
     "create",
     "require_settled",
@@ -65,17 +68,15 @@ async def check(
     settings: Settings,
     *,
     probes: bool = False,
-    for_worker: bool = False,
     first_offsets: bool = True,
     since: Report | None = None,
 ) -> Report:
     """Compare the topics on the brokers with the catalogue; with `probes`, try what the brokers can do as well.
 
-    The report's `needed` is what a worker that decides needs.
+    The report's `needed` is what a worker that decides needs. Topics that deciding does not need, and that the user may
+    not see, are `hidden`: a worker whose rights are of an earlier release goes on without them.
 
-    for_worker: topics that deciding does not need, and that the user may not see, are as good as missing: a worker
-    whose rights are of an earlier release goes on without them. first_offsets: whether journals are looked at, too.
-    since: as `compare`.
+    first_offsets: whether journals are looked at, too. since: as `compare`.
 
     Raises:
         BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
@@ -85,15 +86,53 @@ async def check(
     journals = [spec.name for spec in wanted if spec.role is Role.EVENTS and first_offsets]
     async with administration(settings) as admin:
         names = [*INTERNAL_TOPICS, *(spec.name for spec in wanted)]
-        optional = [spec.name for spec in wanted if for_worker and spec.role not in NEEDED_TO_WRITE]
+        optional = [spec.name for spec in wanted if spec.role not in NEEDED_TO_WRITE]
         facts = await topic_facts(admin, settings, names, with_offsets=journals, optional=optional)
         report = compare(wanted, facts, settings.partitions, since=since)
+        await _tell_hidden(admin, report, optional)
         if probes:
-            found = await probe(admin, settings)
-            report.probes = found.results
-            report.refusals += found.refusals
-            report.warnings += found.warnings
+            await _try(admin, settings, report)
     return report
+
+
+async def check_by_roles(settings: Settings) -> Report:
+    """Compare what a worker of these roles compares before it starts, and try what the brokers can do.
+
+    One that reads alone compares the journals; of what else it reads, it is only looked at whether it is there.
+
+    Raises:
+        NotPermittedError: as of `check`; or the worker is to create topics, and cannot see which.
+        BrokersUnreachableError: as of `check`.
+    """
+    decides = settings.has(WRITE)
+    report = await (check(settings, probes=True) if decides else _check_reading_alone(settings))
+    if report.hidden and settings.create_topics and (decides or report.needed):
+        raise not_visible(report.hidden)
+    return report
+
+
+async def _check_reading_alone(settings: Settings) -> Report:
+    report = await check_for_reading(settings)
+    others = [spec.name for spec in specs(settings) if spec.role in USED_TO_READ - NEEDED_TO_READ]
+    async with administration(settings) as admin:
+        facts = await topic_facts(admin, settings, others, optional=others, needs_settings=False)
+        report.missing += [name for name in others if name not in facts]
+        await _tell_hidden(admin, report, others)
+        await _try(admin, settings, report)
+    return report
+
+
+async def _tell_hidden(admin: AIOKafkaAdminClient, report: Report, optional: Sequence[str]) -> None:
+    """Tell what the user may not see from what is missing."""
+    report.hidden = await hidden_topics(admin, [name for name in optional if name in report.missing])
+    report.missing = [name for name in report.missing if name not in report.hidden]
+
+
+async def _try(admin: AIOKafkaAdminClient, settings: Settings, report: Report) -> None:
+    found = await probe(admin, settings)
+    report.probes = found.results
+    report.refusals += found.refusals
+    report.warnings += found.warnings
 
 
 async def check_for_reading(settings: Settings, *, first_offsets: bool = True, since: Report | None = None) -> Report:

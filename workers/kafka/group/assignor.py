@@ -14,9 +14,21 @@ from annals.workers.kafka.group.sharing import Member, Owned, balanced, standbys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["PROTOCOL_VERSION", "BalancedAssignor", "Member", "MemberData", "Owned", "Shared", "balanced", "standbys"]
+__all__ = [
+    "PROTOCOL_VERSION",
+    "READING_PROTOCOL",
+    "BalancedAssignor",
+    "Member",
+    "MemberData",
+    "Owned",
+    "Shared",
+    "balanced",
+    "standbys",
+]
 
 PROTOCOL_VERSION: Final = 0
+READING_PROTOCOL: Final = "annals-reading"
+"""The name of the assignor of those who read."""
 MEMBER_VERSION: Final = 1
 ANSWER_VERSION: Final = 1
 

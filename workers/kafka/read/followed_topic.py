@@ -17,6 +17,7 @@ from annals.agents.ports import UnreachableError
 from annals.agents.waiting import first_of
 from annals.workers.clock import loop_time
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
+from annals.workers.kafka.diagnosis import lacking_right
 from annals.workers.kafka.read.newest_records import NewestRecords
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.read.settled_ends import settled_bounds
@@ -137,7 +138,8 @@ class FollowedTopic(Generic[T]):
     def _failed(self, error: Exception) -> None:
         """Say why the topic cannot be read."""
         is_loss = isinstance(error, LostRecordsError)
-        problem = str(error) if is_loss else f"{self._where[0]} cannot be read: {type(error).__name__}: {error}"
+        why = lacking_right(error, "Read") or f"{type(error).__name__}: {error}"
+        problem = str(error) if is_loss else f"{self._where[0]} cannot be read: {why}"
         if problem != self._told:
             self._tell(problem)
         self._told = self.problem = problem

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import ProducerFenced, TopicAuthorizationFailedError
 
 from annals.agents.reading.ports import NotReadyError
 from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP
 from annals.workers.kafka.connections import connect, creating_nothing, partitions_of
+from annals.workers.kafka.diagnosis import lacking_right
 from annals.workers.kafka.read.followed_topic import FAILURES, FollowedTopic, LostRecordsError, by_name
 from annals.workers.kafka.read.invalid_records import InvalidRecords
 
@@ -63,7 +64,7 @@ class _PassedOver(InvalidRecords):
 
 
 class CompactedTopic(FollowedTopic[T]):
-    """What the topic says. invalid: how many records were passed over; problem: what was lost of it."""
+    """What the topic says. invalid: how many records were passed over; problem: what was lost of it, or which right."""
 
     def __init__(self, options: Mapping[str, Any], topic: str, form: RecordFormat[T]) -> None:
         """Take aiokafka client options, the topic's name, and how its records are written."""
@@ -132,7 +133,7 @@ class CompactedTopic(FollowedTopic[T]):
             raise self._not_ready("be read", error) from error
 
     def _not_ready(self, what: str, error: Exception) -> NotReadyError:
-        reason = self._told or str(error) or type(error).__name__
+        reason = self._told or lacking_right(error, "Read and Write") or str(error) or type(error).__name__
         return NotReadyError(f"the topic of {self._form.what} cannot {what}: {reason}")
 
     async def _write(
@@ -180,7 +181,8 @@ class CompactedTopic(FollowedTopic[T]):
 
     def _failed(self, error: Exception) -> None:
         super()._failed(error)
-        if not isinstance(error, LostRecordsError):  # of brokers that do not answer, others speak
+        if not isinstance(error, LostRecordsError | TopicAuthorizationFailedError):
+            # of brokers that do not answer, others speak; a topic of a later release is not there before that
             self.problem = None
 
     def _tell(self, problem: str) -> None:

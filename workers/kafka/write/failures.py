@@ -5,14 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    KafkaError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    TopicAuthorizationFailedError,
-    TransactionalIdAuthorizationFailed,
-)
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from annals.agents.ports import (
     DamagedBatchError,
@@ -24,6 +17,7 @@ from annals.agents.ports import (
     UnreachableError,
     UnreachableNotPermittedError,
 )
+from annals.workers.kafka.diagnosis import lacking_right
 from annals.workers.kafka.read.ranges import RangeGoneError
 
 if TYPE_CHECKING:
@@ -55,20 +49,6 @@ def uncertain(who: str, error: BaseException) -> UncertainError:
             f"{told}: its max.message.bytes or its segment.bytes is too low ('annals topics check' has what is needed)"
         )
     return UncertainError(f"{who}: {type(error).__name__}: {error}")
-
-
-def lacking_right(error: BaseException | None, on_topics: str) -> str | None:
-    """Say which right the user lacks; None where that is not what is wrong. on_topics: what was tried with topics."""
-    told = error.args[0] if error is not None and error.args else ""
-    match error:
-        case TopicAuthorizationFailedError():
-            return f"the user needs {on_topics} on the topic: {told}"
-        case TransactionalIdAuthorizationFailed():
-            return f"the user needs Write on the transactional id: {told}"
-        case GroupAuthorizationFailedError():
-            return f"the user needs Read on the group: {told}"
-        case _:
-            return None
 
 
 @contextmanager

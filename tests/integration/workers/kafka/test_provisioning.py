@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,14 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from annals.topics.catalog import durability
 from annals.workers.kafka.admin import cluster, probes
-from annals.workers.kafka.admin.provisioning import BrokersUnreachableError, NotPermittedError, check, create, specs
+from annals.workers.kafka.admin.provisioning import (
+    BrokersUnreachableError,
+    NotPermittedError,
+    check,
+    check_by_roles,
+    create,
+    specs,
+)
 from annals.workers.kafka.group.assignor import BalancedAssignor
 from annals.workers.registry import deciders, reactions
 from annals.workers.settings import Settings, SettingsError
@@ -177,7 +185,7 @@ async def test_brokers_that_do_not_answer_are_a_connection_error_that_says_what_
 
 async def test_the_probes_leave_nothing_behind(settings: Settings) -> None:
     report = await check(settings, probes=True)
-    names = ("compaction", "transactions", "record size", "consumer group")
+    names = ("compaction", "transactions", "record size", "consumer group", "group of readers")
     assert report.probes == dict.fromkeys(names, "ok")
     async with admin_of(settings) as admin:
         await eventually(admin.list_topics, lambda names: not [x for x in names if x.startswith(settings.topic_prefix)])
@@ -222,6 +230,34 @@ async def test_a_group_that_no_worker_could_join_is_refused(
     monkeypatch.setattr(probes, "SESSION_TIMEOUT_MS", 1_000)
     (refusal,) = (await check(settings, probes=True)).refusals
     assert "group.min.session.timeout.ms" in refusal.found
+
+
+async def test_a_group_that_no_reader_could_join_is_refused(settings: Settings) -> None:
+    await create(settings)
+    topic, group = f"{settings.topic_prefix}events.person", f"{settings.topic_prefix}{settings.app_id}.read"
+    async with AIOKafkaConsumer(topic, bootstrap_servers=settings.bootstrap_servers, group_id=group):
+        for roles in ("read", "write,read"):
+            (refusal,) = (await check_by_roles(replace(settings, roles=roles))).refusals
+            assert (refusal.setting, refusal.wanted) == ("group of readers", "ok")
+        assert (await check_by_roles(replace(settings, roles="write"))).is_good
+
+
+async def test_what_reading_alone_does_not_compare_keeps_no_reader_from_starting(settings: Settings) -> None:
+    """Goes red when a worker of the role read starts where the check says that it does not."""
+    await create(settings)
+    prefix, reading = settings.topic_prefix, replace(settings, roles="read")
+    await alter(settings, f"{prefix}outcomes.person", {"cleanup.policy": "compact"})
+    async with admin_of(settings) as admin:
+        await admin.delete_topics([f"{prefix}commands.person", f"{prefix}progress"])
+    decided = await eventually(lambda: check_by_roles(settings), lambda report: len(report.missing) == 2)
+    assert decided.needed == [f"{prefix}commands.person"]
+    assert [each.topic for each in decided.refusals] == [f"{prefix}outcomes.person"]
+    report = await check_by_roles(reading)
+    assert (report.missing, report.needed, report.refusals) == ([f"{prefix}progress"], [], [])
+    assert "consumer group" not in report.probes
+    await alter(settings, f"{prefix}events.person", {"cleanup.policy": "compact"})
+    report = await eventually(lambda: check_by_roles(reading), lambda report: bool(report.refusals))
+    assert [each.topic for each in report.refusals] == [f"{prefix}events.person"]
 
 
 async def test_asking_whether_a_worker_could_join_disturbs_no_member(settings: Settings) -> None:

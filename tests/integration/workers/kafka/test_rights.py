@@ -45,6 +45,7 @@ LATER = tuple(
 )
 ALL = rights(PREFIX, APP_ID, tuple(deciders()), tuple(reactions()))
 PERSON = rights(PREFIX, APP_ID, ("person",))
+OF_BOTH = {"ANNALS_ROLES": "write,read"}
 
 
 @pytest.fixture(scope="module")
@@ -180,12 +181,36 @@ def test_a_worker_with_the_rights_of_deciding_alone_decides(cluster: Cluster) ->
         "ANNALS_WEB_PORT": str(port),
         "ANNALS_ROLES": "write",
     }
+    told = cluster.run(environment, "topics", "check")
+    assert (told.returncode, "missing" in told.stdout) == (0, False), told.stderr
+    assert "unknown  acl.restore.person: the user may not see whether it exists; a worker starts" in told.stdout
+    created = cluster.run(environment, "topics", "check", "--create-topics")
+    assert (created.returncode, "may not see whether they exist" in created.stderr) == (2, True)
+    with running([ENTRY_POINT, "worker"], environment, log) as process:
+        until(lambda: page_of(port, "/health/ready"), process, log, "the worker is ready")
+
+
+def test_a_worker_with_the_rights_of_reading_alone_reads_as_the_check_says(cluster: Cluster) -> None:
+    """Goes red when the check says that it may not start, since it may not see what is decided by."""
+    journals = [right for right in ALL[WORKER] if right.name.startswith(f"{PREFIX}events.")]
+    kept = [right for right in ALL[WORKER] if right.name.startswith((f"{PREFIX}projections", f"{PREFIX}jobs"))]
+    groups = [right for right in ALL[WORKER] if right.name == f"{PREFIX}{APP_ID}.read"]
+    port, log = free_port(), cluster.folder / "reads"
+    environment = cluster.user("reads", [*journals, *kept, *groups, *ALL[PUBLISHING], *ALL[REACTING]]) | {
+        "ANNALS_DATA_DIR": str(cluster.folder / "reading"),
+        "ANNALS_WEB_PORT": str(port),
+        "ANNALS_API_PORT": "0",
+        "ANNALS_ROLES": "read",
+    }
+    found = json.loads(cluster.run(environment, "topics", "check", "--json").stdout)
+    assert (found["ok"], found["missing"], found["hidden"], found["refusals"]) == (True, [], [], [])
+    assert found["probes"]["group of readers"] == "ok"
     with running([ENTRY_POINT, "worker"], environment, log) as process:
         until(lambda: page_of(port, "/health/ready"), process, log, "the worker is ready")
 
 
 def test_topics_are_checked_with_the_rights_of_a_check(cluster: Cluster) -> None:
-    result = cluster.run(cluster.user("checker", ALL[TOPICS_CHECK]), "topics", "check", "--json")
+    result = cluster.run(cluster.user("checker", ALL[TOPICS_CHECK]) | OF_BOTH, "topics", "check", "--json")
     found = json.loads(result.stdout)
     assert (result.returncode, found["ok"], found["missing"], found["refusals"]) == (0, True, [], [])
     assert set(found["probes"].values()) == {"ok"}
@@ -194,12 +219,13 @@ def test_topics_are_checked_with_the_rights_of_a_check(cluster: Cluster) -> None
 
 def test_what_a_worker_may_not_try_is_not_tried_and_a_worker_starts(cluster: Cluster) -> None:
     """Goes red when what the user may not do is taken for what the brokers cannot do."""
-    environment = cluster.user("worker-too", [*ALL[WORKER], *ALL[PUBLISHING], *ALL[REACTING]])
+    environment = cluster.user("worker-too", [*ALL[WORKER], *ALL[PUBLISHING], *ALL[REACTING]]) | OF_BOTH
     result = cluster.run(environment, "topics", "check", "--json")
     found = json.loads(result.stdout)
     assert (result.returncode, found["ok"], found["refusals"]) == (0, True, [])
     tried = {name for name, said in found["probes"].items() if not said.startswith("not tried")}
-    assert (tried, found["probes"]["consumer group"]) == ({"consumer group"}, "ok")
+    assert tried == {"consumer group", "group of readers"}
+    assert {found["probes"][name] for name in tried} == {"ok"}
     text = cluster.run(environment, "topics", "check").stdout
     assert "unknown  compaction: not tried: the user may not create the topic acl.annals-probe-" in text
     assert text.endswith("Nothing keeps a worker from starting.\n")
@@ -221,20 +247,21 @@ def test_a_probe_without_its_right_is_not_tried(cluster: Cluster, left_out: str,
         for right in ALL[TOPICS_CHECK]
         if right.resource != left_out
     ]
-    found = json.loads(cluster.run(cluster.user("prober", granted), "topics", "check", "--json").stdout)
-    assert {name: said.partition(":")[0] for name, said in found["probes"].items()} == expected | {
-        "consumer group": "ok"
-    }
+    found = json.loads(cluster.run(cluster.user("prober", granted) | OF_BOTH, "topics", "check", "--json").stdout)
+    groups = {"consumer group": "ok", "group of readers": "ok"}
+    assert {name: said.partition(":")[0] for name, said in found["probes"].items()} == expected | groups
     assert (found["ok"], found["refusals"]) == (True, [])
 
 
 def test_to_join_the_group_is_not_tried_without_its_right(cluster: Cluster) -> None:
     """Who checks topics need not be a worker's user."""
     granted = [right for right in ALL[TOPICS_CHECK] if right.resource is not Resource.GROUP]
-    result = cluster.run(cluster.user("outsider", granted), "topics", "check", "--json")
+    result = cluster.run(cluster.user("outsider", granted) | OF_BOTH, "topics", "check", "--json")
     found = json.loads(result.stdout)
     assert (result.returncode, found["ok"], found["refusals"]) == (0, True, [])
-    assert found["probes"]["consumer group"].startswith("not tried: the user may not do it")
+    for name, group in (("consumer group", APP_ID), ("group of readers", f"{APP_ID}.read")):
+        said = f"not tried: the user may not do it (the user needs Read on the group: {PREFIX}{group}, "
+        assert found["probes"][name].startswith(said)
 
 
 def test_a_topic_that_could_not_be_deleted_is_named(cluster: Cluster) -> None:
@@ -248,8 +275,8 @@ def test_a_topic_that_could_not_be_deleted_is_named(cluster: Cluster) -> None:
 
 
 def test_what_one_may_not_see_is_not_called_missing(cluster: Cluster) -> None:
-    """Goes red when the answer is to create what is there."""
-    for words in (("topics", "check"), ("topics", "create")):
-        result = cluster.run(cluster.user("nobody", []), *words)
+    """Goes red when the answer is to create what is there. A worker that decides needs fewer than are created."""
+    for words, told in (("check", "acl.commands.agent and 28"), ("create", "acl.audit and 46")):
+        result = cluster.run(cluster.user("nobody", []), "topics", words)
         assert (result.returncode, result.stdout) == (2, "")
-        assert "acl.audit and 46 more topics: the user may not see whether they exist" in result.stderr
+        assert f"{told} more topics: the user may not see whether they exist" in result.stderr

@@ -68,6 +68,8 @@ MISSING = [
     ("rekeyed.", "Write", "the user needs Write on the topic: acl.rekeyed.gather-"),
     ("timers.", "Write", "the user needs Write on the topic: acl.timers.gather-"),
 ]
+# Of which a worker keeps in memory what they say.
+KEPT = ["subscriptions", "projections", "jobs", "reactions"]
 
 
 class Readers:
@@ -202,5 +204,20 @@ def test_one_right_less_is_named_and_deciding_goes_on(used: Used, name: str, ope
         readers.register()  # decided
         reason = readers.worker.until_told(told)
         assert reason.startswith("read: ")
+        assert readers.worker.asked("GET", "/v1/aggregates/person/p-1")[0] == 200
+    readers.worker.until_ready()
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_topic_that_may_not_be_read_any_more_is_named(used: Used, name: str) -> None:
+    """Goes red when a worker is ready that no longer hears of rebuilt projections, of jobs, or of paused reactions."""
+    readers, topic = used.readers, f"{PREFIX}{name}"
+    (right, *_) = [each for each in GRANTED if each.name == topic and "Read" in each.operations]
+    with readers.cluster.without("reader", right, "Read"):
+        producer = Producer(readers.cluster.root)
+        producer.produce(topic, b"no record", b"a key", partition=0)
+        assert producer.flush(30) == 0
+        told = f"read: {topic} cannot be read: the user needs Read on the topic: {topic}-0"
+        assert readers.worker.until_told(told) == told
         assert readers.worker.asked("GET", "/v1/aggregates/person/p-1")[0] == 200
     readers.worker.until_ready()

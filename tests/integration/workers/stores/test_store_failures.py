@@ -125,6 +125,7 @@ DAMAGES = {
     "an empty table": lambda folder: os.truncate(tables(folder)[0], 0),
     "a table gone": lambda folder: tables(folder)[0].unlink(),
     "a folder instead of a table": lambda folder: to_folder(tables(folder)[0]),
+    "a folder instead of the binding's own file": lambda folder: to_folder(folder / "rocksdict-config.json"),
     "MANIFEST inverted": lambda folder: invert(the(folder, "MANIFEST*"), 10),
     "MANIFEST overwritten": lambda folder: the(folder, "MANIFEST*").write_bytes(b"damaged"),
     "MANIFEST empty": lambda folder: the(folder, "MANIFEST*").write_bytes(b""),

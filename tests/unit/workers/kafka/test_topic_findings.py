@@ -226,6 +226,7 @@ def test_a_report_is_json() -> None:
     assert report.as_json() == {
         "ok": False,
         "missing": [],
+        "hidden": [],
         "refusals": [
             {
                 "topic": JOURNAL,

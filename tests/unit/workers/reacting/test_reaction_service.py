@@ -159,7 +159,9 @@ async def test_reactions_that_run_are_held_up_once_where_their_topic_cannot_be_r
     async with asyncio.timeout(30):
         await followed.until_current()
     assert followed.get("counting").control.status == "active", "what was known holds"
-    assert followed.problem is None
+    is_right = isinstance(exception, TopicAuthorizationFailedError)
+    told = "reactions cannot be read: the user needs Read on the topic: reactions" if is_right else None
+    assert followed.problem == told
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
 

@@ -8,7 +8,8 @@ import pytest
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord
 from annals.agents.reading.gathering.rows import LocalRows
-from annals.agents.reading.ports import Member
+from annals.agents.reading.ports import BrokenChainError, Member
+from annals.agents.reading.projecting.rows import ROWS
 from annals.agents.reading.read_models.read_models import ReadModels
 from annals.agents.reading.read_models.refold import Refold, verify
 from annals.schemas.kinds.person import ProfileUpdated
@@ -196,6 +197,26 @@ async def test_killed_between_any_two_writes_of_its_store_it_folds_no_event_twic
     async with world.process_of_rows() as process:
         await eventually(lambda: is_whole(world, process))
         assert in_order(await process.rows())
+
+
+class Broken(MemoryReadingStore):
+    """A store whose rows are not those that were written, however often it is opened."""
+
+    def get_many(self, keys):
+        if any(key.startswith(ROWS) for key in keys):
+            raise BrokenChainError("a row is not what was written")
+        return super().get_many(keys)
+
+
+async def test_a_store_whose_rows_are_not_those_that_were_written_is_set_aside_and_folded_anew():
+    world = RowsWorld()
+    for stores in world.stores_of.values():
+        stores.store = Broken()
+    await world.record([*chain(FIRST, 2), *chain(SECOND, 2)])
+    async with world.process_of_rows() as process:
+        await eventually(lambda: is_whole(world, process))
+        assert in_order(await process.rows())
+    assert not any(isinstance(stores.store, Broken) for stores in world.stores_of.values())
 
 
 async def streamed(world, count):
