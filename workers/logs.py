@@ -37,6 +37,7 @@ HARMLESS: Final = (
     "Unexpected error in join group '%s' response: %s",
     "Unexpected error from SyncGroup: %s",
     "Attempt to join group failed due to fatal error: %s",
+    "Topic %s not found in cluster metadata",  # whoever needs it says so; whoever makes it asked whether it is there
 )
 # What is an alarm only when it goes on: the offsets' topic of a new cluster is being made, or a broker starts again
 PASSING: Final = ("Group Coordinator Request failed: %s", "Marking the coordinator dead (node %s)for group %s.")

@@ -159,11 +159,23 @@ async def _stop(consumer: AIOKafkaConsumer) -> None:
         await consumer._client.close()  # noqa: SLF001 - once more does no harm, and nothing else closes it then
 
 
-def partitions_of(client: AIOKafkaClient, topic: str) -> int:
-    """Return the number of a topic's partitions.
+async def look_for(client: AIOKafkaClient, topics: Iterable[str]) -> None:
+    """Have a client know these topics, too, if they are there; where it knows them all, nobody is asked.
 
-    The client must have been connected for no topic in particular, which is for all: a question about one that is
-    missing could create it.
+    To ask about all topics of a cluster costs as much as there are, of subscribers among them.
+
+    Raises:
+        KafkaConnectionError: no broker answers; the topics would seem to be missing.
+    """
+    known = client.cluster.topics()
+    if lacking := set(topics) - known:
+        client.set_topics(known | lacking)
+        if not await client.force_metadata_update():  # by itself it does not ask again about what is missing
+            raise KafkaConnectionError(f"no broker says whether there are topics {', '.join(sorted(lacking))}")
+
+
+def partitions_of(client: AIOKafkaClient, topic: str) -> int:
+    """Return the number of a topic's partitions, of one that the client was asked to know.
 
     Raises:
         MissingTopicError: there is none.

@@ -58,26 +58,30 @@ class _Broker(NamedTuple):
 
 
 class _Metadata:
-    """Who leads which partition: the only broker all of them."""
+    """Who leads which partition: the only broker all of them. wanted: topics that are known, none: all."""
 
     def __init__(self, cluster: MemoryCluster) -> None:
         self._cluster = cluster
+        self.wanted: set[str] = set()
 
     def leader_for_partition(self, partition: Any) -> int | None:
-        return NODE if tuple(partition) in self._cluster.logs else None
+        return NODE if tuple(partition) in self._cluster.logs and self._is_known(partition[0]) else None
 
     def topics(self) -> set[str]:
-        return set(self._cluster.topics)
+        return set(filter(self._is_known, self._cluster.topics))
 
     def available_partitions_for_topic(self, topic: str) -> set[int] | None:
         return self.partitions_for_topic(topic)
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         found = self._cluster.topics.get(topic)
-        return set(range(found.partitions)) if found else None
+        return set(range(found.partitions)) if found and self._is_known(topic) else None
 
     def brokers(self) -> list[_Broker]:
         return [_Broker(NODE)]
+
+    def _is_known(self, topic: str) -> bool:
+        return not self.wanted or topic in self.wanted
 
 
 class MemoryClient:
@@ -92,15 +96,19 @@ class MemoryClient:
     async def bootstrap(self) -> None:
         """Connect: nothing is to be done."""
 
-    async def set_topics(self, topics: Iterable[str]) -> bool:  # noqa: ARG002 - aiokafka's signature
-        """Learn about topics: all are known. Return whether a broker answered."""
-        return True
+    def set_topics(self, topics: Iterable[str]) -> asyncio.Future[bool]:
+        """Learn about topics and no others; none: about all. Return whether a broker answered."""
+        self.cluster.wanted = set(topics)
+        return self.force_metadata_update()
 
     def add_topic(self, topic: str) -> None:
-        """Want to know about a topic: all are known."""
+        """Want to know about a topic, too."""
+        self.cluster.wanted.add(topic)
 
     async def _wait_on_metadata(self, topic: str) -> None:
-        """Wait until a topic is known: all are."""
+        """Wait until a topic is known: each is that somebody wants to know about."""
+        if topic not in self.cluster.topics():
+            self.add_topic(topic)
 
     def force_metadata_update(self) -> asyncio.Future[bool]:
         """Learn about topics anew."""

@@ -23,6 +23,7 @@ from annals.schemas.delivery import PARKED, discarded, replayed, row_key
 from annals.schemas.values.moments import unix_ms
 from annals.topics.headers import decimal_header
 from annals.workers.clock import SystemClock
+from annals.workers.kafka.connections import look_for
 from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.kafka.read.settled_ends import records_until, settled_end
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
@@ -153,9 +154,11 @@ class ParkedService(KafkaSubscriptions):
 
     @asynccontextmanager
     async def _subscription(self, name: str) -> AsyncIterator[tuple[AIOKafkaClient, Kept]]:
-        async with connected(self._options) as client:
+        async with connected(self._options, self._names.subscriptions) as client:
             known = await read_known(client, self._names, self._views, is_settled=False)
-            yield client, there(known, name)
+            kept = there(known, name)
+            await look_for(client, [self._names.deliveries(name), self._names.parked(name)])
+            yield client, kept
 
 
 async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Decide) -> int:

@@ -14,7 +14,7 @@ from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
 from annals.schemas.subscription import NOW, STREAM
 from annals.schemas.values.moments import bound_of, moment_of, recorded_at, unix_ms
 from annals.workers.clock import SystemClock
-from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of, words_of
+from annals.workers.kafka.connections import MissingTopicError, connect, look_for, partitions_of, words_of
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.publishing.compacted_views import CompactedViews
@@ -36,13 +36,13 @@ PLACED_BYTES: Final = 180  # measured: what a progress and its place take beside
 
 
 @asynccontextmanager
-async def connected(options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaClient]:
-    """Connect for one request.
+async def connected(options: Mapping[str, Any], *topics: str) -> AsyncIterator[AIOKafkaClient]:
+    """Connect for one request, by a client that knows these topics as far as they are there.
 
     Raises:
         Refused: the brokers do not answer meanwhile (503).
     """
-    client = await connect(options, [])
+    client = await connect(options, topics)
     try:
         yield client
     except (KafkaError, UnreachableError) as error:
@@ -79,13 +79,19 @@ class Places:
         self._names = names
         self._views = views or CompactedViews()
         self._progress: dict[tuple[str, str, int], Progress] | None = None
-        self._has_metadata = False
+        self._looked_for: set[str] = set()
         self._ends: Positions = {}
         self._unpublished: dict[tuple[str, int, int], Unpublished] = {}
 
+    async def look_for(self, *topics: str) -> None:
+        """Have the client know topics as far as they are there: several at once where they are known beforehand."""
+        if not self._looked_for.issuperset(topics):
+            await look_for(self._client, topics)
+            self._looked_for.update(topics)
+
     async def has_topic(self, topic: str) -> bool:
         """Whether there is a topic."""
-        await self._metadata()
+        await self.look_for(topic)
         return bool(self._client.cluster.partitions_for_topic(topic))
 
     async def require_topics(self, *topics: str) -> None:
@@ -94,13 +100,13 @@ class Places:
         Raises:
             MissingTopicError: one is not there.
         """
-        await self._metadata()
+        await self.look_for(*topics)
         for topic in topics:
             partitions_of(self._client, topic)
 
     async def unsettled(self, topic: str, incarnation: int) -> dict[str, int]:
         """Return how many deliveries are not settled in all, in flight and parked."""
-        await self._metadata()
+        await self.look_for(topic)
         return await count_rows(self._views, self._client, topic, incarnation)
 
     async def partitions(self, kind: str) -> int:
@@ -109,9 +115,10 @@ class Places:
         Raises:
             Refused: there is no such journal (503).
         """
-        await self._metadata()
+        topic = self._names.events(kind)
+        await self.look_for(topic)
         try:
-            return partitions_of(self._client, self._names.events(kind))
+            return partitions_of(self._client, topic)
         except MissingTopicError as error:
             raise Refused(503, "not_ready", str(error)) from error
 
@@ -123,7 +130,7 @@ class Places:
 
     async def ends_of(self, topic: str) -> list[int]:
         """Return where each partition of a topic ends, as far as it is committed; none where there is no topic."""
-        await self._metadata()
+        await self.look_for(topic)
         wheres = [(topic, each) for each in sorted(self._client.cluster.partitions_for_topic(topic) or ())]
         found = await bounds(self._client, wheres)
         return [found[where][1] for where in wheres]
@@ -198,8 +205,8 @@ class Places:
         """Return below which offsets nothing is left to do for a subscription; passed: how far it is, asked before."""
         if record.definition.delivery == STREAM:
             return passed
-        await self._metadata()
         topic = self._names.deliveries(name)
+        await self.look_for(topic)
         first = await first_unsettled(self._views, self._client, topic, record.incarnation)
         return {
             kind: [min(offset, first.get((kind, partition), offset)) for partition, offset in enumerate(offsets)]
@@ -244,11 +251,6 @@ class Places:
             where = (self._names.events(kind), partition)
             self._unpublished[asked] = await unpublished(self._client, kind, where, offset, end)
         return self._unpublished[asked]
-
-    async def _metadata(self) -> None:
-        if not self._has_metadata:
-            await self._client.set_topics([])  # asks about all that there are: to ask about one could create it
-            self._has_metadata = True
 
     async def _bounds(self, kinds: Sequence[str], which: int) -> Positions:
         """Return the first offsets (0) or the last stable ones (1)."""
@@ -319,8 +321,8 @@ class Places:
         return self._progress
 
     async def _read_progress(self) -> dict[tuple[str, str, int], Progress]:
-        await self._metadata()
         topic = self._names.progress
+        await self.look_for(topic)
         partitions_of(self._client, topic)
         rows = await self._views.rows(self._client, topic, _placed, more=_placed_bytes, is_settled=self._is_settled)
         return dict(placed for of_partition in rows for placed in of_partition.values())

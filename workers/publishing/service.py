@@ -73,7 +73,10 @@ class SubscriptionService(KafkaSubscriptions):
         """Return those that are not deleted by name, from behind one on, and whether there are no more."""
         async with self._places() as (places, known):
             wanted = [kept for name, kept in sorted(known.items()) if name > after and _is_there(kept)]
-            return [await self._answered(places, kept) for kept in wanted[:limit]], len(wanted[:limit]) == len(wanted)
+            shown = [kept.record.definition for kept in wanted[:limit]]
+            answering = (self._names.deliveries(each.name) for each in shown if each.delivery != STREAM)
+            await places.look_for(*answering)
+            return [await self._answered(places, kept) for kept in wanted[:limit]], len(shown) == len(wanted)
 
     async def get(self, name: str) -> Answered:
         """Return one.
@@ -192,6 +195,7 @@ class SubscriptionService(KafkaSubscriptions):
                 made = uncertain[-1]
             else:
                 places = Places(client, self._names, self._views, is_settled=is_settled)
+                await places.look_for(*map(self._names.events, self._deciders))
                 made = await change(places, known)
                 before = known.get(made.record.definition.name)
                 if before is not None and made.record is before.record:  # it is left as it is
@@ -236,9 +240,10 @@ class SubscriptionService(KafkaSubscriptions):
 
     @asynccontextmanager
     async def _places(self) -> AsyncIterator[tuple[Places, dict[str, Kept]]]:
-        async with connected(self._options) as client:
+        needed = self._names.subscriptions, self._names.progress
+        async with connected(self._options, *needed, *map(self._names.events, self._deciders)) as client:
             places = Places(client, self._names, self._views, is_settled=False)
-            await places.require_topics(self._names.subscriptions, self._names.progress)
+            await places.require_topics(*needed)
             yield places, await read_known(client, self._names, self._views, is_settled=False)
 
     async def _answered(self, places: Places, kept: Kept, begins: Positions | None = None) -> Answered:

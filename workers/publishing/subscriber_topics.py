@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.admin import NewTopic
+from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
 
 from annals.agents.publishing.administration import Refused
 from annals.schemas.subscription import STREAM, UNLIMITED
@@ -31,6 +32,7 @@ UNUSED: Final = (
     "nothing is put into those that were added, so that no aggregate moves to one and is out of order; who reads "
     "them finds nothing"
 )
+NOT_THERE: Final = (UnknownTopicOrPartitionError, TopicAuthorizationFailedError)  # or the user may not see it
 OF_SUBSCRIBERS: Final = (Role.SUBSCRIBERS, Role.ACKS, Role.PARKED, Role.DELIVERIES)
 
 
@@ -47,7 +49,8 @@ async def create_missing(
     specs = _specs(settings, name, partitions, with_deliveries=with_deliveries, is_kept=is_kept)
     wanted = {spec.name: spec for spec in specs}
     async with administration(settings) as admin:
-        there = set(await admin.list_topics())
+        found = await admin.describe_topics(sorted(wanted))  # of all topics it would cost as much as there are
+        there = {each["topic"] for each in found if for_code(each["error_code"]) not in NOT_THERE}
         if is_kept:
             await _require_kept(admin, settings, sorted(there & wanted.keys()))
         topics = [
