@@ -69,7 +69,8 @@ class PublishingJudge:
         progress = world.names.progress, key[1]
         is_lost = LOST_EVENTS in reason or RESTORED in reason
         is_cut = key in world.cut or key in world.given_up or key in world.perhaps_cut
-        is_cut |= BEHIND_NONE in reason and key in world.shortened  # what was lost had no event: nobody else has to stop
+        # Where what was lost had no event, nobody else has to stop.
+        is_cut |= BEHIND_NONE in reason and key in world.shortened
         reader = process.readers.stopped().get(key)  # judged itself
         is_explained = (
             (is_lost and is_cut)
