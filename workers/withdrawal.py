@@ -1,13 +1,14 @@
 """A worker that cannot open its stores leaves the group to others, and comes back when it can.
 
-A store fails for reasons of this worker's own: its disk is full or gone, its rights or files are missing. What it keeps
-in the group stands still, although another worker could have it. One that is alone in the group stays: nobody else
-would take what it has, and it goes on trying.
+A store fails for reasons of this worker's own: its disk is full or gone, its rights or files are missing, or its disk
+or memory damages one store after the other. What it keeps in the group stands still, although another worker could
+have it. One that is alone in the group stays: nobody else would take what it has, and it goes on trying.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -15,7 +16,7 @@ from aiokafka.client import CoordinationType
 from aiokafka.errors import KafkaError
 
 from annals.agents.cancellation import is_task_cancelled
-from annals.agents.ports import StoreDamagedError
+from annals.agents.ports import StoreDamagedError, StoreUnavailableError
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.group.instances import group_members
 
@@ -96,7 +97,9 @@ class Withdrawal:
 
 
 async def _try(stores: Stores) -> None:
-    """Open a store and close it; a damaged one is set aside, as the shard would that opens it next."""
+    """Open a store and close it; a damaged one is set aside, as the shard would that opens it next, or left to rest."""
+    if time.monotonic() < stores.rests_until:
+        raise StoreUnavailableError(stores.failure)
     try:
         await stores.close(await stores.open())
     except StoreDamagedError as damage:

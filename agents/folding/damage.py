@@ -45,6 +45,8 @@ class DamagedStores:
         self._log = log
         self._set_aside_at: list[float] = []
         self._failed_at: list[float] = []
+        self.rests_until: float | None = None
+        """Until when, by the clock, a store that is damaged again and again is not folded anew; None: it is at once."""
 
     async def set_aside(self, failure: StoreError, tell: Callable[[str], None]) -> None:
         """Make room for a new fold if the failure is damage; where that was done too often, wait first.
@@ -78,7 +80,9 @@ class DamagedStores:
             )
             self._log.error("stores are damaged again and again", reason=reason)
             tell(reason)
+            self.rests_until = self._clock.monotonic() + wait_s
             await sleep(wait_s)
+            self.rests_until = None
         try:
             await self._stores.set_aside(damage)
         except StoreError as error:

@@ -50,13 +50,15 @@ class Stores:
         self.failing_since: float | None = None
         self.failure = ""
         """Why the store cannot be opened, or a damaged one not be set aside, while that is so."""
+        self.rests_until = 0.0
+        """Until when, by the monotonic clock, the store is left as it is, since it is damaged again and again."""
 
     async def open(self) -> RocksStore:
         """Open the store, or begin one."""
         try:
             store = await open_store(self._root, self._identity, self._budget, self._compression)
         except StoreUnavailableError as error:  # of this machine; a damaged store is folded anew
-            self._fail(error)
+            self._fail(str(error))
             raise
         self.failing_since = None
         self._folder = store.folder
@@ -74,7 +76,7 @@ class Stores:
         try:
             await set_aside(folder)
         except StoreUnavailableError as error:  # as on a disk that can only be read since it failed
-            self._fail(error)
+            self._fail(str(error))
             raise
 
     async def open_beside(self) -> RocksStore:
@@ -89,10 +91,15 @@ class Stores:
         """Close the store; RocksDB flushes what is in memory."""
         await asyncio.to_thread(store.close)
 
-    def _fail(self, error: StoreUnavailableError) -> None:
+    def rest(self, until: float, failure: str) -> None:
+        """Leave the store as it is until then, by the monotonic clock: it counts as one that cannot be opened."""
+        self.rests_until = until
+        self._fail(failure)
+
+    def _fail(self, failure: str) -> None:
         if self.failing_since is None:
             self.failing_since = time.monotonic()
-        self.failure = str(error)
+        self.failure = failure
 
 
 def stores_of(place: ShardId, state_version: int, settings: Settings, names: TopicNames, budget: StoreBudget) -> Stores:

@@ -111,7 +111,11 @@ class Shards:
         return self._sources.unfetched(ends, now)
 
     def failing_stores(self, seconds: float) -> list[Stores]:
-        """Return those that have failed to open for so long."""
+        """Return those that have failed to open for so long, or that rest since they are damaged again and again."""
+        for key, stores in self._stores.items():
+            shard = self.partitions.get(key)
+            if shard is not None and shard.damaged_stores.rests_until is not None:
+                stores.rest(shard.damaged_stores.rests_until, shard.reason)
         before = time.monotonic() - seconds
         return [
             each for each in self._stores.values() if each.failing_since is not None and each.failing_since < before

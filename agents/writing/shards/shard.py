@@ -144,7 +144,7 @@ class Shard:
         self._idle.set()
         self._assigned = asyncio.Event()
         self._log = structlog.get_logger(__name__).bind(kind=place.kind, partition=place.partition)
-        self._damaged = DamagedStores(stores, clock, telemetry, self._log)
+        self.damaged_stores = DamagedStores(stores, clock, telemetry, self._log)
         self._pace = Pace(self._clock, self._log, BATCH_RECORDS)
         self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self._commits = Commits(journal, self.acknowledged, self._behind, self._backoff)
@@ -246,7 +246,7 @@ class Shard:
             except StoreError as error:
                 self._leave(Phase.OPENING, f"the store cannot be used: {error}")
                 await self._opening.close_store()  # RocksDB refuses all that follows on a failure
-                await self._damaged.set_aside(error, self._tell)
+                await self.damaged_stores.set_aside(error, self._tell)
                 await self._backoff.wait()
             except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
                 self._log.exception("shard failed")

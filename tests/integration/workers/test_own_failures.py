@@ -11,6 +11,14 @@ pytestmark = pytest.mark.broker
 
 HASTY = {**ONE_KIND, "annals.workers.withdrawal:PATIENCE_S": 1.0, "annals.workers.withdrawal:FIRST_RETRY_S": 1.0}
 
+DAMAGES = """
+from annals.agents.ports import StoreDamagedError
+from annals.workers.writing import shard_stores
+async def damaged(*_):
+    raise StoreDamagedError("block checksum mismatch")
+shard_stores.open_store = damaged
+"""
+
 
 @pytest.fixture
 def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
@@ -74,6 +82,21 @@ def test_a_worker_that_cannot_set_its_damaged_stores_aside_leaves_the_group_too(
     broken.until_ready()
     assert crew.members() == 2
     assert set(crew.answers()) == {"accepted"}
+    assert broken.end() == 0
+
+
+def test_a_worker_whose_stores_are_damaged_again_and_again_leaves_them_to_others_for_the_hour(crew: Group) -> None:
+    """Goes red when it keeps what another one could decide, or comes back to the disk that damaged them."""
+    healthy = crew.worker("healthy").until_ready()
+    broken = crew.worker("broken", {**HASTY, "exec": DAMAGES})
+    reason = broken.until_told("cannot open its stores, and left the consumer group to others")
+    assert "the store was damaged 4 times within an hour" in reason
+    healthy.until(lambda: crew.members() == 1, "it has left")
+    assert set(crew.answers()) == {"accepted"}
+    broken.until(lambda: broken.logged("the stores still cannot be opened"), "it has looked whether it may come back")
+    assert crew.members() == 1
+    assert healthy.end() == 0
+    broken.until(lambda: crew.members() == 1, "it is alone, and tries again by itself")
     assert broken.end() == 0
 
 

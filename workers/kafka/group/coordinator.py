@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.protocol import ConsumerProtocol, ConsumerProtocolMemberAssignment
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, NoError, RebalanceInProgressError
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
 from annals.agents.cancellation import is_task_cancelled
+from annals.workers.clock import loop_time
 from annals.workers.kafka.group.instances import InstanceHeartbeatRequest, group_members
 from annals.workers.kafka.group.refusals import CODES, FencedInstanceError
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 LOOK_S: Final = 1.0  # at who has the instance id of a member that was replaced
 LEAVE_WITHIN_S: Final = 3.0  # the brokers may be out of reach, and the process is to end
 _JOINING_REQUESTS: Final = (JoinGroupRequest, SyncGroupRequest)
+_STILL_A_MEMBER: Final = (NoError.errno, RebalanceInProgressError.errno)
 _MEMBERSHIP_REQUESTS: Final = (JoinGroupRequest, SyncGroupRequest, InstanceHeartbeatRequest, HeartbeatRequest)
 
 
@@ -42,10 +44,18 @@ class LastingCoordinator(GroupCoordinator):
     async def _send_req(self, request: Any) -> Any:
         if isinstance(request, HeartbeatRequest) and self.membership is not None and self._group_instance_id:
             request = InstanceHeartbeatRequest(self.group_id, self.generation, self.member_id, self._group_instance_id)
-        is_joining = isinstance(request, _JOINING_REQUESTS) and self.membership is not None
+        if self.membership is None or not isinstance(request, _MEMBERSHIP_REQUESTS):
+            return await super()._send_req(request)
+        return await self._ask_group(request, self.membership)
+
+    async def _ask_group(self, request: Any, membership: Membership) -> Any:
+        is_joining, asked_at = isinstance(request, _JOINING_REQUESTS), loop_time()
+        if is_joining:
+            membership.asks_to_join()
         response = await (self._join(request) if is_joining else super()._send_req(request))
-        if isinstance(request, _MEMBERSHIP_REQUESTS):
-            self._answer = CODES.get(response.error_code)
+        self._answer = CODES.get(response.error_code)
+        if response.error_code in _STILL_A_MEMBER:
+            membership.answered(asked_at, self._session_timeout_ms / 1000)
         return response
 
     async def _join(self, request: Any) -> Any:

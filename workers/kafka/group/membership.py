@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Final
 
 import structlog
@@ -15,6 +16,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from annals.workers.clock import loop_time
 from annals.workers.kafka.group.refusals import CODES, GroupFullError
 
 log = structlog.get_logger(__name__)
@@ -51,17 +53,42 @@ class Membership:
         self.instance_id = instance_id
         self.session_timeout_ms = session_timeout_ms
         self.is_member = False
-        self.problem: str | None = None
-        """What is wrong with the membership now, with what to do."""
+        self._problem: str | None = None
+        self._answered_at = inf
+        self._session_s = inf
         self.is_hopeless = asyncio.Event()
         """Set when no other try can succeed before a setting is changed."""
         self._retry_s = FIRST_RETRY_S
 
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the membership now, with what to do."""
+        silent_s = loop_time() - self._answered_at
+        if self._problem is not None or silent_s <= self._session_s:
+            return self._problem
+        return (
+            f"the consumer group {self.group} has not answered for {silent_s:.0f} s, longer than the session of a "
+            f"member lasts ({self._session_s:g} s): others may have its partitions"
+        )
+
+    def asks_to_join(self) -> None:
+        """Take that the group is asked for a session, whose end is told by the answer."""
+        self._answered_at = inf
+
+    def answered(self, asked_at: float, session_s: float) -> None:
+        """Take that the group knew this member when it was asked, at `asked_at` by the loop's time.
+
+        An answer that a session outlasts says nothing of the session now: the process was held still meanwhile.
+        """
+        now = loop_time()
+        if now - asked_at <= session_s:
+            self._answered_at, self._session_s = now, session_s
+
     def joined(self) -> None:
         """Take that this worker is a member."""
-        if self.problem is not None:
+        if self._problem is not None:
             log.info("in the consumer group again", group=self.group)
-        self.problem, self.is_member = None, True
+        self._problem, self.is_member = None, True
         self._retry_s = FIRST_RETRY_S
 
     def failed(self, error: BaseException) -> float:
@@ -95,9 +122,9 @@ class Membership:
         )
 
     def _say(self, problem: str) -> None:
-        if problem != self.problem:
+        if problem != self._problem:
             log.error("the consumer group", group=self.group, problem=problem)
-        self.problem = problem
+        self._problem = problem
 
 
 def _described(error: BaseException) -> str:

@@ -2,9 +2,11 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer
 
@@ -59,6 +61,21 @@ def test_a_worker_that_folds_for_longer_than_it_may_be_silent_stays_in_the_group
         assert one_partition.members() == 1
     assert not folding.logged("nothing was fetched")
     assert set(one_partition.answers()) == {"accepted"}
+
+
+def test_the_first_look_after_a_freeze_that_outlasted_the_session_says_not_ready(one_partition: Group) -> None:
+    """Goes red when readiness goes by what was so before: others may have had the partitions since."""
+    frozen = one_partition.worker("frozen").until_ready()
+    process = psutil.Process(frozen.process.pid)
+    process.suspend()
+    frozen.until(lambda: one_partition.members() == 0, "its session is over")
+    with socket.create_connection(("127.0.0.1", frozen.port)) as probe:
+        probe.sendall(b"GET /health/ready HTTP/1.0\r\n\r\n")  # there before anything else that it hears
+        process.resume()
+        assert probe.makefile("rb").readline().split()[1] == b"503"
+    frozen.until_ready()
+    assert set(one_partition.answers()) == {"accepted"}
+    assert frozen.end() == 0
 
 
 HANGING = """

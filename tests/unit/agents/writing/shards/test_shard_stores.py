@@ -70,6 +70,7 @@ async def test_a_store_that_is_damaged_again_and_again_waits_for_the_hour_to_pas
         assert scene.shard.phase is Phase.OPENING
         assert "damaged 4 times within an hour" in scene.shard.reason
         assert "block checksum mismatch 3" in scene.shard.reason
+        assert scene.shard.damaged_stores.rests_until == HOUR_S
     assert asked == [HOUR_S]
     assert (len(scene.stores.set_asides), scene.told.damages) == (MOST, MOST + 1)
 
@@ -85,6 +86,7 @@ async def test_the_hour_passes_and_the_store_is_folded_anew(monkeypatch):
         assert await scene.answered(1) == ["accepted"]
     assert len(scene.stores.set_asides) == 2 * MOST + 1
     assert scene.clock.monotonic() == 2 * HOUR_S
+    assert scene.shard.damaged_stores.rests_until is None
 
 
 async def test_what_the_machine_lacks_is_waited_for_and_nothing_is_set_aside():
