@@ -31,7 +31,8 @@ def page() -> str:
     )
     not_asked = (
         "it could not be asked: wrong usage, which is also a kind, type, projection or reaction that there is not; "
-        "wrong settings, missing rights, no broker, an API that does not answer now"
+        "wrong settings, missing rights, no broker, an API that does not answer now, or without a partition; nothing "
+        "was found, and partitions are behind"
     )
     statuses = [[code(str(DONE)), "done"], [code(str(ANSWER_IS_NO)), no], [code(str(COULD_NOT_ASK)), not_asked]]
     root = click.Context(annals, info_name="annals")

@@ -16,9 +16,10 @@ API](../how-to/secure-the-api.md) says who may ask what.
 
 Answers are JSON; integers go up to 2^64-1, floats are exact. An event is what `annals events` prints. Ids in paths
 are percent-encoded. Parameters that are unknown, repeated or wrong are 400 with `errors: [{path, message}]`, at most
-100. `next` is a path with query, or null. `x-request-id` is taken from the request, or made; it is in the answer, in
-the log and in `instance` of a problem. Where an answer has an `ETag` and 304 is among its statuses, who has it already
-sends that in `If-None-Match`. Answers of 1,400 bytes or more are compressed for who accepts gzip.
+100. `next` is a path with query, or null. A page may be empty while `next` is not null: where partitions are
+`missing` or `stale`, wait a second before you follow it. `x-request-id` is taken from the request, or made; it is in
+the answer, in the log and in `instance` of a problem. Where an answer has an `ETag` and 304 is among its statuses,
+who has it already sends that in `If-None-Match`. Answers of 1,400 bytes or more are compressed for who accepts gzip.
 
 With `ANNALS_STANDBY_REPLICAS` a standby answers for a partition while its owner does not, or has not read its journal
 yet; it may be behind. Answers over partitions name it in `stale`, with the reason `standby`. Answers about one

@@ -10,7 +10,7 @@ import click
 
 from annals.schemas.dag_json import encode
 from annals.workers.cli.arguments import AS_JSON_LINES, KindType
-from annals.workers.cli.asking import PAGE, asks_api, connected, pages, with_query
+from annals.workers.cli.asking import PAGE, asks_api, listed, none, with_query
 from annals.workers.cli.failures import DONE
 from annals.workers.cli.output import flush, print_line
 
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 def aggregates(settings: Settings, kind: str, *, limit: int | None, as_json: bool, **wanted: Any) -> int:
     """List the aggregates of KIND by id, with version, status, time of the last event, bytes and head.
 
-    A worker's API is asked. With --json a line is an aggregate as the API answers it.
+    A worker's API is asked. With --json a line is an aggregate as the API answers it. Exit status 1 if there is none.
     """
     path = with_query(f"/v1/aggregates/{kind}", {**wanted, "limit": min(PAGE, limit or PAGE)})
-    asyncio.run(_print(settings, path, limit, as_json=as_json))
-    return DONE
+    is_one = asyncio.run(_print(settings, path, limit, as_json=as_json))
+    return DONE if is_one else none(f"such {kind}")
 
 
-async def _print(settings: Settings, path: str, limit: int | None, *, as_json: bool) -> None:
-    left = limit
-    async with connected(settings) as client, aclosing(pages(client, path)) as answered:
-        async for page in answered:
-            for each in page["aggregates"][:left]:
-                print_line(encode(each) if as_json else _line(each).encode())
-            if left is not None and (left := left - len(page["aggregates"])) <= 0:
-                break
+async def _print(settings: Settings, path: str, limit: int | None, *, as_json: bool) -> bool:
+    """Print a line for each; return whether there is any."""
+    is_one = False
+    async with aclosing(listed(settings, path, "aggregates", limit)) as found:
+        async for each in found:
+            print_line(encode(each) if as_json else _line(each).encode())
+            is_one = True
     flush()
+    return is_one
 
 
 def _line(found: dict[str, Any]) -> str:

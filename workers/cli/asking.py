@@ -73,32 +73,56 @@ def refusal(error: ApiError) -> Exception:
     return click.exceptions.Exit(ANSWER_IS_NO)
 
 
-async def pages(client: ApiClient, path: str) -> AsyncGenerator[Any, None]:
-    """Yield the pages of a list. Where a partition is missing the list is not whole: that page is the last.
+async def listed(settings: Settings, path: str, member: str, limit: int | None = None) -> AsyncGenerator[Any, None]:
+    """Yield what the pages of a list have under a member, up to a limit; nothing where the API has none of it (404).
 
     Raises:
-        CannotAskError: as `ask`; or a partition is missing, which is named.
+        CannotAskError: as `ask`, and as `require_whole` of each page.
     """
     from annals.workers.client.api_client import ApiError
 
+    left, is_none = limit, True
     try:
-        async with aclosing(client.pages(path)) as answered:
+        async with connected(settings) as client, aclosing(client.pages(path)) as answered:
             async for page in answered:
-                yield page
-                require_whole(page)
+                items = page[member][:left]
+                for each in items:
+                    yield each
+                is_none = is_none and not items
+                if left is not None:
+                    left -= len(items)
+                is_last = page["next"] is None or left == 0
+                require_whole(page, is_last=is_last, is_none=is_none)
+                if is_last:
+                    break
     except ApiError as error:
-        raise refusal(error) from None
+        if error.status != NOT_FOUND:
+            raise refusal(error) from None
 
 
-def require_whole(answer: Any) -> None:
-    """Let be seen what was printed of an answer in which a partition is missing, and name the first.
+def require_whole(answer: Any, *, is_none: bool, is_last: bool = True) -> None:
+    """Let be seen what was printed of an answer, and name partitions that are behind, if it is the last page of it.
 
     Raises:
-        CannotAskError: one is missing.
+        CannotAskError: a partition is missing, the first of which is named; or nothing was found, and a partition that
+            is behind may have it.
     """
+    flush()
     for each in answer.get("missing", ()):
-        flush()
         raise CannotAskError(f"{each['kind']}-{each['partition']} does not answer: {each['reason']}")
+    behind = [f"{each['kind']}-{each['partition']} ({each['reason']})" for each in answer.get("stale", ())]
+    if not (behind and is_last):
+        return
+    if is_none:
+        raise CannotAskError(f"nothing was found, and partitions are behind: {', '.join(behind)}")
+    click.echo(f"annals: partitions are behind: {', '.join(behind)}", err=True)
+
+
+def none(what: str) -> int:
+    """Say that there is none of what was asked for; return the exit status."""
+    flush()
+    click.echo(f"annals: there is no {what}", err=True)
+    return ANSWER_IS_NO
 
 
 def with_query(path: str, wanted: Mapping[str, Any]) -> str:

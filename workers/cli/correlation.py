@@ -9,9 +9,9 @@ import click
 
 from annals.schemas.dag_json import encode
 from annals.workers.cli.arguments import AS_JSON, IdType
-from annals.workers.cli.asking import asked, asks_api, require_whole
-from annals.workers.cli.failures import ANSWER_IS_NO, DONE
-from annals.workers.cli.output import flush, print_line
+from annals.workers.cli.asking import asked, asks_api, none, require_whole
+from annals.workers.cli.failures import DONE
+from annals.workers.cli.output import print_line
 
 if TYPE_CHECKING:
     from annals.workers.settings import Settings
@@ -34,13 +34,9 @@ def correlation(settings: Settings, correlation_id: str, *, as_json: bool) -> in
     else:
         _print_trees(answer["roots"])
         if answer["truncated"]:
-            click.echo("There are more events than these.")
-    flush()
-    require_whole(answer)
-    if not answer["roots"]:
-        click.echo(f"annals: there is no event of the correlation {correlation_id!r}", err=True)
-        return ANSWER_IS_NO
-    return DONE
+            click.echo("annals: there are more events than these", err=True)
+    require_whole(answer, is_none=not answer["roots"])
+    return DONE if answer["roots"] else none(f"event of the correlation {correlation_id!r}")
 
 
 def _print_trees(roots: list[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ import click
 
 from annals.schemas.dag_json import encode
 from annals.workers.cli.arguments import AS_LINES, IdType, KindType, WebAddressType
-from annals.workers.cli.asking import NOT_FOUND, PAGE, connected, refusal, require_whole, with_query
+from annals.workers.cli.asking import PAGE, connected, listed, none, refusal, with_query
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
 from annals.workers.cli.output import flush, is_reader_gone, print_line
@@ -22,6 +22,7 @@ from annals.workers.cli.stopping import until_told_to_end
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
+    from annals.workers.client.api_client import ApiError
     from annals.workers.settings import Settings
 
 OF_ONE: Final = ("from", "to")  # parameters of an aggregate's history; the other ones are of events of all
@@ -53,7 +54,11 @@ def _wanted(command: Callable[..., Any]) -> Callable[..., Any]:
 @_wanted
 @click.option("--reverse", is_flag=True, help="The newest first.")
 @click.option("--limit", type=click.IntRange(1), help="End after so many.")
-@click.option("--follow", is_flag=True, help="Without ID: go on as events come, until Ctrl-C, SIGTERM or --limit.")
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Without ID: from the first event, or from --since on, and on as they come, until Ctrl-C, SIGTERM or --limit.",
+)
 @AS_LINES
 @click.option(
     "--api",
@@ -94,14 +99,13 @@ def events(
         asyncio.run(until_told_to_end(_print(lines, limit)))
         return DONE
     if aggregate_id is None:
-        lines = _answered(asked, with_query("/v1/events", {"kind": of_kind, **query}))
-        return _printed(lines, limit, "of those that are wanted")
+        lines = _answered(asked, with_query("/v1/events", {"kind": of_kind, **query}), limit)
+        return _printed(lines, None, "of those that are wanted")
+    which = f"of {kind} {aggregate_id!r}"
     if told is None:
-        lines = _read(settings, str(kind), aggregate_id, wanted, limit, is_reverse=reverse)
-    else:
-        path = f"/v1/aggregates/{kind}/{quote(aggregate_id, safe='')}/events"
-        lines = _answered(asked, with_query(path, query))
-    return _printed(lines, limit, f"of {kind} {aggregate_id!r}")
+        return _printed(_read(settings, str(kind), aggregate_id, wanted, limit, is_reverse=reverse), limit, which)
+    path = f"/v1/aggregates/{kind}/{quote(aggregate_id, safe='')}/events"
+    return _printed(_answered(asked, with_query(path, query), limit), None, which)
 
 
 def _require_fitting(aggregate_id: str | None, wanted: Mapping[str, Any], *, is_reverse: bool, is_follow: bool) -> None:
@@ -115,7 +119,7 @@ def _require_fitting(aggregate_id: str | None, wanted: Mapping[str, Any], *, is_
 
 
 def _printed(lines: AsyncGenerator[bytes | None, None], limit: int | None, which: str) -> int:
-    """Print all lines; return the exit status. which: events are meant, where there is none."""
+    """Print lines up to a limit; return the exit status. which: events are meant, where there is none."""
     from annals.schemas.journal_reader import GapError
     from annals.workers.kafka.connections import MissingTopicError
     from annals.workers.kafka.protocol.record_batches import FormatError
@@ -129,9 +133,7 @@ def _printed(lines: AsyncGenerator[bytes | None, None], limit: int | None, which
         return ANSWER_IS_NO
     except (FormatError, MissingTopicError, RangeGoneError) as error:
         raise CannotAskError(str(error)) from None
-    if count == 0:
-        click.echo(f"annals: there is no event {which}", err=True)
-    return DONE if count else ANSWER_IS_NO
+    return DONE if count else none(f"event {which}")
 
 
 async def _print(lines: AsyncGenerator[bytes | None, None], limit: int | None) -> int:
@@ -173,30 +175,28 @@ async def _read(
         yield newest.pop()
 
 
-async def _answered(settings: Settings, path: str) -> AsyncGenerator[bytes | None, None]:
+async def _answered(settings: Settings, path: str, limit: int | None) -> AsyncGenerator[bytes | None, None]:
     """Yield what the API answers, page by page; its blocks are verified where they are read."""
-    from annals.workers.client.api_client import ApiError
-
-    try:
-        async with connected(settings) as client, aclosing(client.pages(path)) as answered:
-            async for page in answered:
-                for event in page["events"]:
-                    yield encode(event)
-                require_whole(page)
-    except ApiError as error:
-        if error.status != NOT_FOUND:  # an aggregate without events
-            raise refusal(error) from None
+    async with aclosing(listed(settings, path, "events", limit)) as found:
+        async for event in found:
+            yield encode(event)
 
 
 async def _followed(settings: Settings, path: str) -> AsyncGenerator[bytes | None, None]:
-    """Yield events as they come; None behind each."""
+    """Yield events as they come; None where the next one is to be waited for."""
     from annals.workers.client.api_client import ApiError
 
     try:
-        async with connected(settings) as client, aclosing(client.follow(path)) as stream:
-            async for event, _ in stream:
+        async with connected(settings) as client, aclosing(client.followed(path, on_failure=_tell)) as stream:
+            async for event, _, has_next in stream:
                 if event is not None:
                     yield encode(event)
-                yield None
+                if not has_next:
+                    yield None
     except ApiError as error:
         raise refusal(error) from None
+
+
+def _tell(error: ApiError) -> None:
+    flush()
+    click.echo(f"annals: the stream broke off, and is asked for again until it goes on: {error}", err=True)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import sys
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
@@ -14,7 +15,7 @@ import click
 from annals.agents.extras import how_to_install
 from annals.schemas.suggestion import meant, with_known
 from annals.workers.cli.arguments import AS_JSON
-from annals.workers.cli.asking import NOT_FOUND, ask, asked, asks_api, connected, refusal
+from annals.workers.cli.asking import NOT_FOUND, ask, asked, asks_api, connected, refusal, require_whole
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 
     from annals.agents.projections.projection import Projection
-    from annals.workers.client.api_client import ApiClient
+    from annals.workers.client.api_client import ApiClient, ApiError
     from annals.workers.projections.offline import RowBatches
     from annals.workers.settings import Settings
 
@@ -154,7 +155,7 @@ def resume(settings: Settings, name: str, *, as_json: bool) -> int:
 @asks_api(ASKING | CONNECTION)
 @AS_JSON
 def show(settings: Settings, name: str, at: str | None, *, as_json: bool) -> int:
-    """Print the rows of the projection NAME, a JSON line each; with --json one array."""
+    """Print the rows of the projection NAME, a JSON line each; with --json one array. There may be none."""
     if at is None:
         _print(_pages(settings, name), as_json=as_json)
     else:
@@ -241,11 +242,15 @@ async def _ask(client: ApiClient, name: str, method: str, path: str) -> Any:
     try:
         return await client.ask(method, path)
     except ApiError as error:
-        if error.status == NOT_FOUND:
-            known = [each["name"] for each in (await ask(client, "GET", "/v1/projections"))["projections"]]
-            if name not in known:
-                raise _unknown(name, known) from None
-        raise refusal(error) from None
+        raise await _refusal(client, name, error) from None
+
+
+async def _refusal(client: ApiClient, name: str, error: ApiError) -> Exception:
+    if error.status == NOT_FOUND:
+        known = [each["name"] for each in (await ask(client, "GET", "/v1/projections"))["projections"]]
+        if name not in known:
+            return _unknown(name, known)
+    return refusal(error)
 
 
 def _unknown(name: str, known: Sequence[str]) -> CannotAskError:
@@ -300,15 +305,17 @@ def _pages(settings: Settings, name: str) -> Iterator[list[dict[str, Any]]]:
 
 
 async def _row_pages(settings: Settings, name: str) -> AsyncGenerator[list[dict[str, Any]], None]:
-    async with connected(settings) as client:
-        path = f"{_path(name)}/rows?limit={PAGE}"
-        while path:
-            page = await _ask(client, name, "GET", path)
-            yield page["rows"]
-            for each in page["missing"]:
-                flush()
-                raise CannotAskError(f"rows of {each['kind']}-{each['partition']} are missing: {each['reason']}")
-            path = page["next"]
+    from annals.workers.client.api_client import ApiError
+
+    is_none = True
+    async with connected(settings) as client, aclosing(client.pages(f"{_path(name)}/rows?limit={PAGE}")) as answered:
+        try:
+            async for page in answered:
+                yield page["rows"]
+                is_none = is_none and not page["rows"]
+                require_whole(page, is_last=page["next"] is None, is_none=is_none)
+        except ApiError as error:
+            raise await _refusal(client, name, error) from None
 
 
 def _known(name: str) -> Projection[Any]:

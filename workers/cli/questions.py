@@ -8,9 +8,9 @@ import click
 
 from annals.schemas.dag_json import encode
 from annals.workers.cli.arguments import AS_JSON, RegisteredType
-from annals.workers.cli.asking import asked, asks_api, require_whole, with_query
-from annals.workers.cli.failures import ANSWER_IS_NO, DONE
-from annals.workers.cli.output import flush, print_line
+from annals.workers.cli.asking import asked, asks_api, none, require_whole, with_query
+from annals.workers.cli.failures import DONE
+from annals.workers.cli.output import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -64,6 +64,5 @@ def ask(settings: Settings, question: str, parameters: tuple[tuple[str, str], ..
             print_line(encode(row))
         if answer["truncated"]:
             click.echo("annals: there are more rows than are looked at", err=True)
-    flush()
-    require_whole(answer)
-    return DONE if answer["rows"] else ANSWER_IS_NO
+    require_whole(answer, is_none=not answer["rows"])
+    return DONE if answer["rows"] else none(f"row for this question of {question}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ import click
 import orjson
 
 from annals.workers.cli.arguments import AS_JSON, IdType, KindType
-from annals.workers.cli.asking import PAGE, asked, asks_api, connected, pages
+from annals.workers.cli.asking import PAGE, asked, asks_api, listed
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.output import flush, print_line
@@ -39,13 +40,13 @@ def snapshots() -> None:
 def list_(settings: Settings, kind: str, aggregate_id: str | None, *, as_json: bool) -> int:
     """List the snapshots of the aggregate ID, or the newest one of each aggregate of KIND."""
     if aggregate_id is None:
-        listed = asyncio.run(_newest_of_kind(settings, kind))
+        kept = asyncio.run(_newest_of_kind(settings, kind))
     else:
-        listed = asked(settings, "GET", _path(kind, aggregate_id))["snapshots"]
+        kept = asked(settings, "GET", _path(kind, aggregate_id))["snapshots"]
     if as_json:
-        click.echo(orjson.dumps({"snapshots": listed}).decode())
+        click.echo(orjson.dumps({"snapshots": kept}).decode())
     else:
-        for each in listed:
+        for each in kept:
             click.echo(
                 _line(each) if aggregate_id is not None else f"{each['aggregate_id']}  version {each['version']}"
             )
@@ -60,8 +61,8 @@ def list_(settings: Settings, kind: str, aggregate_id: str | None, *, as_json: b
 @AS_JSON
 def show(settings: Settings, kind: str, aggregate_id: str, version: int | None, *, as_json: bool) -> int:
     """Show a snapshot of the aggregate ID, the newest unless VERSION is given, and the state at its version."""
-    listed = asked(settings, "GET", _path(kind, aggregate_id))["snapshots"]
-    wanted = [each for each in listed if version in {None, each["version"]}]
+    of_all = asked(settings, "GET", _path(kind, aggregate_id))["snapshots"]
+    wanted = [each for each in of_all if version in {None, each["version"]}]
     if not wanted:
         which = "" if version is None else f" of version {version}"
         click.echo(f"annals: there is no snapshot{which} of {kind} {aggregate_id!r}", err=True)
@@ -123,15 +124,12 @@ def stats(settings: Settings, *, as_json: bool) -> int:
 
 
 async def _newest_of_kind(settings: Settings, kind: str) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = []
-    async with connected(settings) as client:
-        async for page in pages(client, f"/v1/aggregates/{kind}?limit={PAGE}"):
-            listed += [
-                {"aggregate_id": each["aggregate_id"], "version": each["snapshot_version"]}
-                for each in page["aggregates"]
-                if each["snapshot_version"] is not None
-            ]
-    return listed
+    async with aclosing(listed(settings, f"/v1/aggregates/{kind}?limit={PAGE}", "aggregates")) as aggregates:
+        return [
+            {"aggregate_id": each["aggregate_id"], "version": each["snapshot_version"]}
+            async for each in aggregates
+            if each["snapshot_version"] is not None
+        ]
 
 
 def _aggregate(kind: str, aggregate_id: str) -> str:

@@ -10,9 +10,9 @@ import click
 
 from annals.schemas.dag_json import encode
 from annals.workers.cli.arguments import AS_JSON, IdType, KindType
-from annals.workers.cli.asking import asked, asks_api, with_query
+from annals.workers.cli.asking import asked, asks_api, require_whole, with_query
 from annals.workers.cli.failures import DONE
-from annals.workers.cli.output import flush, print_line
+from annals.workers.cli.output import print_line
 
 if TYPE_CHECKING:
     from annals.workers.settings import Settings
@@ -51,5 +51,5 @@ def state(
         line = f"{kind} {aggregate_id} version {answer['version']}: {answer['status']}"
         click.echo(f"{line}, recorded {answer['recorded_at']}, head {answer['head']}")
         click.echo(json.dumps(answer["state"], indent=2, ensure_ascii=False))
-    flush()
+    require_whole(answer, is_none=False)
     return DONE

@@ -79,6 +79,7 @@ class EventParameters(Struct, frozen=True):
 class EventsGathered(Gathering, frozen=True):
     """A page of events. `next`: path and query of the next page, null: all partitions answered and had no more.
 
+    A page may be empty while `next` is not null: where partitions are `missing` or `stale`, wait before you follow it.
     `cursor`: goes on behind this page at any later time.
     """
 

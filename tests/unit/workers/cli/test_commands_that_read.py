@@ -138,7 +138,7 @@ async def test_aggregates_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
         (found,) = (await said(0, "aggregates", "person", "--json", "--since", "2026-11-21T09:30:03Z")).splitlines()
         assert (json.loads(found)["aggregate_id"], json.loads(found)["snapshot_version"]) == (FIRST, None)
         assert len((await said(0, "aggregates", "person", "--limit", "1")).splitlines()) == 1
-        assert await said(0, "aggregates", "workflow") == ""
+        assert await said(1, "aggregates", "workflow") == "annals: there is no such workflow\n"
         assert "400: " in await said(2, "aggregates", "person", "--status", "actve")
 
 
@@ -159,14 +159,29 @@ async def test_a_correlation_is_shown_as_a_tree(monkeypatch: pytest.MonkeyPatch)
 ROW = {"aggregate_id": "p-1", "emails": ["a@example.org"]}
 ANSWER = {"rows": [ROW], "positions": {"person": [3]}, "missing": [], "stale": [], "truncated": False}
 MISSING = [{"kind": "person", "partition": 1, "reason": "no answer in time"}]
-PAGE = {
-    "events": [{"version": 1}],
-    "aggregates": [],
-    "roots": [],
-    "truncated": False,
-    "missing": MISSING,
-    "next": "/v1/x",
+EVENT = {"type": "PersonRenamed", "kind": "person", "aggregate_id": "p", "version": 1, "recorded_at": "2026-11-21"}
+AGGREGATE = {"aggregate_id": "p", "version": 1, "status": "active", "last_at": "2026-11-21", "bytes": 9, "head": "b"}
+FOUND = {
+    "events": [EVENT],
+    "aggregates": [AGGREGATE | {"snapshot_version": 1}],
+    "roots": [{"command_id": "c", "events": [EVENT], "children": []}],
+    "rows": [ROW],
 }
+NOTHING: dict[str, list[object]] = {member: [] for member in FOUND}
+WHOLE = {"missing": [], "stale": [], "truncated": False, "next": None}
+COMMANDS = ["events", "aggregates person", "correlation r", "ask agents", "projections show agents"]
+
+
+@asynccontextmanager
+async def answering(*answers: object) -> AsyncIterator[str]:
+    """An API that gives these answers in turn, the last one from then on; its address."""
+    left = list(answers)
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.json_response(left.pop(0) if left[1:] else left[0], headers={"x-request-id": "r"})
+
+    async with RawTestServer(answer) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 async def test_questions_are_asked_with_their_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,19 +198,86 @@ async def test_questions_are_asked_with_their_parameters(monkeypatch: pytest.Mon
         assert await annals(monkeypatch, url, *words) == (0, json.dumps(ROW, separators=(",", ":")) + "\n", "")
         status, out, _ = await annals(monkeypatch, url, *words, "--json")
         assert (status, json.loads(out)) == (0, ANSWER)
-        assert await annals(monkeypatch, url, "ask", "agents", "capability=x", "capability=y") == (1, "", "")
+        assert await annals(monkeypatch, url, "ask", "agents", "capability=x", "capability=y") == (
+            1, "", "annals: there is no row for this question of agents\n"
+        )  # fmt: skip
     people = "/v1/questions/people?email=a%40example.org&expect=person%2Fp%3D1%403"
     assert asked == [people, people, "/v1/questions/agents?capability=x&capability=y"]
 
 
-@pytest.mark.parametrize("words", ["events", "aggregates person", "correlation r", "ask agents"])
-async def test_an_answer_without_a_partition_is_none(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+@pytest.mark.parametrize(
+    "words", [*COMMANDS, "events --limit 1", "aggregates person --limit 1", "snapshots list person"]
+)
+@pytest.mark.parametrize("found", [FOUND, NOTHING], ids=["found", "nothing"])
+async def test_an_answer_without_a_partition_is_none(
+    monkeypatch: pytest.MonkeyPatch, words: str, found: dict[str, object]
+) -> None:
     """Goes red when what a worker that hangs has is left out without a word, or asked for without end."""
+    async with answering(WHOLE | found | {"missing": MISSING, "next": "/v1/x"}) as url:
+        status, out, errors = await annals(monkeypatch, url, *words.split())
+    assert (status, errors) == (2, "annals: person-1 does not answer: no answer in time\n")
+    assert bool(out) == (found is FOUND and words != "snapshots list person")
 
-    async def answer(_: web.BaseRequest) -> web.Response:
-        return web.json_response(PAGE | {"rows": []}, headers={"x-request-id": "r"})
+
+@pytest.mark.parametrize("words", [*COMMANDS, "events --limit 1", "aggregates person --limit 1"])
+async def test_what_is_behind_is_named_and_what_it_may_have_is_not_denied(
+    monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """Goes red when a partition that is being indexed, or stands, makes an answer short without a word."""
+    behind = WHOLE | {"stale": MISSING}
+    async with answering(behind | FOUND) as url:
+        status, out, errors = await annals(monkeypatch, url, *words.split())
+    assert (status, bool(out)) == (0, True)
+    assert errors == "annals: partitions are behind: person-1 (no answer in time)\n"
+    async with answering(behind | NOTHING) as url:
+        status, out, errors = await annals(monkeypatch, url, *words.split())
+    assert (status, out) == (2, "")
+    assert errors == "annals: nothing was found, and partitions are behind: person-1 (no answer in time)\n"
+
+
+async def test_what_was_behind_at_an_earlier_page_is_not_at_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, last = WHOLE | FOUND | {"stale": MISSING, "next": "/v1/x"}, WHOLE | NOTHING
+    async with answering(first, last) as url:
+        status, out, errors = await annals(monkeypatch, url, "events")
+    assert (status, len(out.splitlines()), errors) == (0, 1, "")
+
+
+async def test_a_state_that_may_be_old_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = {"version": 1, "status": "active", "recorded_at": "2026-11-21", "head": "b", "state": {}, "stale": MISSING}
+    async with answering(state) as url:
+        status, out, errors = await annals(monkeypatch, url, "state", "person", "p")
+    assert (status, out[:10]) == (0, "person p v")
+    assert errors == "annals: partitions are behind: person-1 (no answer in time)\n"
+
+
+async def test_what_a_correlation_has_more_is_said_beside_the_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red when a program that reads the lines takes the sentence for one."""
+    async with answering(WHOLE | FOUND | {"truncated": True}) as url:
+        status, out, errors = await annals(monkeypatch, url, "correlation", "r")
+    assert (status, out.count("\n"), errors) == (0, 2, "annals: there are more events than these\n")
+
+
+async def test_a_stream_that_breaks_off_is_said_once() -> None:
+    """Goes red when a stream that gets nothing any more looks as one in which nothing happens."""
+    answers: list[bytes | int] = [b'id: c1\ndata: {"n":1}\n\n', 502, 503, b'id: c2\ndata: {"n":2}\n\n']
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        given, headers = answers.pop(0), {"x-request-id": "r"}
+        if isinstance(given, int):
+            return web.json_response(
+                {"type": "urn:annals:problem:said", "detail": "said"}, status=given, headers=headers
+            )
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        await response.write(given)
+        return response
 
     async with RawTestServer(answer) as server:
         url = f"http://127.0.0.1:{server.port}"
-        status, _, errors = await annals(monkeypatch, url, *words.split())
-        assert (status, errors) == (2, "annals: person-1 does not answer: no answer in time\n")
+        environment = own_environment(ANNALS_API_URL=url)
+        command = [str(ENTRY_POINT), "events", "--follow", "--limit", "2"]
+        async with asyncio.timeout(WITHIN_S):
+            process = await create_subprocess_exec(*command, env=environment, stdout=PIPE, stderr=PIPE)
+            out, errors = await process.communicate()
+    assert (process.returncode, out) == (0, b'{"n":1}\n{"n":2}\n')
+    assert errors == b"annals: the stream broke off, and is asked for again until it goes on: 502: said\n"
