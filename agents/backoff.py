@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 
 class Backoff:
@@ -18,7 +19,7 @@ class Backoff:
         """Begin with the first wait again: an attempt succeeded."""
         self._next_s = self._first_s
 
-    async def wait(self) -> None:
-        """Wait before the next attempt."""
+    async def wait(self, deadline: float = math.inf) -> None:
+        """Wait before the next attempt, but not beyond a deadline of the event loop's clock."""
         wait_s, self._next_s = self._next_s, min(2 * self._next_s, self._last_s)
-        await asyncio.sleep(wait_s)
+        await asyncio.sleep(max(0.0, min(wait_s, deadline - asyncio.get_running_loop().time())))

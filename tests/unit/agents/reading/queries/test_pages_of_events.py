@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from libipld import encode_dag_cbor
 
 from annals.agents.ports import JournalRecord
 from annals.agents.reading.following.fold import ReadingFold
@@ -13,6 +14,7 @@ from annals.agents.reading.ports import BrokenChainError
 from annals.agents.reading.queries.events import Place, by_offset, history
 from annals.agents.reading.queries.find import find
 from annals.agents.reading.queries.run import run_from
+from annals.schemas.chain import decode_again
 from annals.schemas.cid import cid_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import chain
@@ -101,6 +103,17 @@ def no_event(row):
     return encoded(row.offset, cid_of(block), block)
 
 
+def changed(**members):
+    """What makes a row whose block has other members (None: without one) under a CID of its own."""
+
+    def change(row):
+        event = {**decode_again(row.block), **members}
+        block = encode_dag_cbor({name: event[name] for name in event if members.get(name, "") is not None})
+        return encoded(row.offset, cid_of(block), block)
+
+    return change
+
+
 def elsewhere(row):
     return encoded(row.offset + 1, row.cid, row.block)
 
@@ -129,11 +142,35 @@ def test_a_row_that_is_not_its_event_is_named(rows, version, change, said):
             ask(MemoryReadingStore(rows))
 
 
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        *(({name: None}, "it is no event") for name in ("previous", "type", "data", "actor")),
+        *(({name: 7}, "it is no event") for name in ("type", "recorded_at", "data", "correlation_id")),
+        ({"data": "a text"}, "it is no event"),
+        ({"kind": "agent"}, "it is agent 'p-2' version 5"),
+    ],
+)
+def test_a_row_of_another_form_whose_cid_was_made_anew_is_named(rows, members, said):
+    """Goes red when a block of its own CID is believed to have the form of an event: what reads its members fails."""
+    key = event_key(b"p-2", 5)
+    rows[key] = changed(**members)(decode_event(rows[key]))
+    for ask in (
+        lambda view: by_offset(view, PLACE, 13),
+        lambda view: page(view, 13),
+        lambda view: run_from(view, PLACE, 13, 1, 0),
+        lambda view: history(view, PLACE, b"p-2", 5, 5, descending=False, limit=None),
+        lambda view: history(view, PLACE, b"p-2", 5, 5, descending=True, limit=None),
+    ):
+        with pytest.raises(BrokenChainError, match=f"person 'p-2' version 5, offset 13: {said}"):
+            ask(MemoryReadingStore(rows))
+
+
 def test_an_event_whose_link_is_to_another_is_named(rows):
     rows[event_key(b"p-2", 4)] = rows[event_key(b"p-3", 4)]
     with pytest.raises(BrokenChainError, match=r"'p-2' version 5, partition 0, offset 13, bafy.*: its link is not to"):
         by_offset(MemoryReadingStore(rows), PLACE, 13)
-    with pytest.raises(BrokenChainError, match="'p-2' version 4, offset 11: it is 'p-3' version 4"):
+    with pytest.raises(BrokenChainError, match="'p-2' version 4, offset 11: it is person 'p-3' version 4"):
         history(MemoryReadingStore(rows), PLACE, b"p-2", 1, None, descending=False, limit=None)
 
 
