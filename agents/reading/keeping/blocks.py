@@ -17,14 +17,24 @@ if TYPE_CHECKING:
     from annals.agents.reading.keeping.layout import EventRow
     from annals.agents.reading.ports import ReadView
 
-AT_ONCE: Final = 16  # rows: each takes two thirds as long, and so many large events are held that may not be wanted
+FIRST_ROWS: Final = 2  # many large events are held that may not be wanted
+AT_ONCE: Final = 16  # rows: each takes two thirds as long
+FEW_BYTES: Final = 1 << 18  # of rows that are read at once: where they are small, more are next time
 
 
 def event_rows(view: ReadView, places: Iterable[bytes]) -> Iterator[bytes | None]:
     """Yield the rows of events at some places (their keys without the `e`), a few of them read at once."""
-    places = iter(places)
-    while some := [EVENTS + place for place in islice(places, AT_ONCE)]:
-        yield from view.get_many(some)
+    places, count = iter(places), FIRST_ROWS
+    while some := [EVENTS + place for place in islice(places, count)]:
+        values = view.get_many(some)
+        count = count_behind(count, values, AT_ONCE)
+        yield from values
+
+
+def count_behind(count: int, values: Iterable[bytes | None], most: int) -> int:
+    """Return how many rows, at most `most`, to read at once behind `count` that had these values."""
+    size = sum(len(value or b"") for value in values)
+    return min(4 * count, most) if size < FEW_BYTES else max(count // 4, 1)
 
 
 def name_of(kind: str, key: bytes, version: int) -> str:
