@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 
 
 class Backoff:
@@ -19,7 +18,14 @@ class Backoff:
         """Begin with the first wait again: an attempt succeeded."""
         self._next_s = self._first_s
 
-    async def wait(self, deadline: float = math.inf) -> None:
+    async def wait(self) -> None:
+        """Wait before the next attempt."""
+        await asyncio.sleep(self._take())
+
+    async def wait_within(self, deadline: float) -> None:
         """Wait before the next attempt, but not beyond a deadline of the event loop's clock."""
+        await asyncio.sleep(max(0.0, min(self._take(), deadline - asyncio.get_running_loop().time())))
+
+    def _take(self) -> float:
         wait_s, self._next_s = self._next_s, min(2 * self._next_s, self._last_s)
-        await asyncio.sleep(max(0.0, min(wait_s, deadline - asyncio.get_running_loop().time())))
+        return wait_s

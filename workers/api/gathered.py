@@ -122,7 +122,7 @@ async def until_rests_on(
             kind, partition, offset = behind[0]
             position = {"kind": kind, "partition": partition, "offset": answer.positions[kind][partition]}
             raise timed_out(f"offset {offset} of {kind}-{partition} is not in the answer yet", position=position)
-        await backoff.wait(deadline)
+        await backoff.wait_within(deadline)
 
 
 def end_of(call: Call, wait_s: float | None) -> float:

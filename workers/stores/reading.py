@@ -66,7 +66,7 @@ class RocksReadingStore(Database):
 
     @contextmanager
     def view(self) -> Iterator[ReadView]:
-        """Return a view that later batches do not change."""
+        """Return a view that later batches do not change, but for what `get_many` says of rows written once."""
         with self._writing:
             view = _View(self, self._db.snapshot(), self._iterator())
         yield view

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 SNAPSHOTS: Final = b"n"
 PERSONAL: Final = b"w"
 SPACING: Final = 4
+MOST_LISTED: Final = 1_000  # each is read for its size
 _HEAD: Final = slice(NUMBER, NUMBER + CID)
 _CREATED: Final = slice(NUMBER + CID, NUMBER + CID + TIME)
 _STATE: Final = NUMBER + CID + TIME
@@ -87,9 +88,10 @@ class KeptSnapshots:
         self._recent.keep(self._kind, self._state_version, cid, found, size)
 
     def listed(self, view: ReadView, aggregate: bytes) -> list[KeptSnapshot]:
-        """Return an aggregate's snapshots, the newest last."""
+        """Return an aggregate's snapshots, the newest `MOST_LISTED` of them, the newest last."""
         prefix = prefixed(SNAPSHOTS, aggregate)
-        return [self._kept(view, key, value) for key, value in view.range(prefix, after(prefix))]
+        newest_first = islice(view.range(prefix, after(prefix), reverse=True), MOST_LISTED)
+        return [self._kept(view, key, value) for key, value in newest_first][::-1]
 
     def newest_version(self, view: ReadView, aggregate: bytes) -> int | None:
         """Return the version of the newest snapshot; None if there is none."""

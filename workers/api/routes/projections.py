@@ -166,7 +166,7 @@ class Expecting:
                 if asyncio.get_running_loop().time() >= deadline:
                     position = {"kind": kind, "partition": partition, "offset": offset}
                     raise timed_out(f"offset {offset} of {kind}-{partition} is not copied yet", position=position)
-                await backoff.wait(deadline)
+                await backoff.wait_within(deadline)
             found += [ExpectedAt(stream.place, at, end - 1) for at, end in enumerate(ends)]
         return found
 

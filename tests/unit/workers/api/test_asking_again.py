@@ -104,7 +104,7 @@ def test_a_wait_between_two_attempts_ends_at_the_deadline():
     async def waits():
         backoff, times = Backoff(1.0, 4.0), []
         for _ in range(5):
-            await backoff.wait(deadline=10.0)
+            await backoff.wait_within(10.0)
             times.append(now())
         return times
 

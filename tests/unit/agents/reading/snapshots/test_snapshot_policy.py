@@ -101,6 +101,14 @@ async def test_snapshots_are_counted_seldom_and_at_once_where_one_is_made_or_rem
         assert (await shard.numbers()).snapshots.count == 3
 
 
+async def test_of_many_snapshots_the_newest_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red when a list has no end: each of them is read for its size."""
+    monkeypatch.setattr(kept_module, "MOST_LISTED", 3)
+    events = chain("p-1", 6)
+    async with reading(SnapshotPolicy(events=1), person=events[:1]) as (shards, journals):
+        assert await kept_of(shards.of("person", "p-1"), journals["person"], events[1:]) == [4, 5, 6]
+
+
 async def test_where_states_grow_as_their_chains_do_one_stays_each_time_that_the_version_doubles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
