@@ -20,5 +20,12 @@ class Backoff:
 
     async def wait(self) -> None:
         """Wait before the next attempt."""
+        await asyncio.sleep(self._take())
+
+    async def wait_within(self, deadline: float) -> None:
+        """Wait before the next attempt, but not beyond a deadline of the event loop's clock."""
+        await asyncio.sleep(max(0.0, min(self._take(), deadline - asyncio.get_running_loop().time())))
+
+    def _take(self) -> float:
         wait_s, self._next_s = self._next_s, min(2 * self._next_s, self._last_s)
-        await asyncio.sleep(wait_s)
+        return wait_s

@@ -63,13 +63,17 @@ class VersionMissingError(LookupError):
 
 
 class ReadView(Protocol):
-    """Rows as they are between two batches; never half of one."""
+    """Rows as they are between two batches, never half of one; of `get_many` see there."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return a row; None if there is none."""
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return rows in the order of the keys."""
+        """Return rows in the order of the keys; those of `layout.WRITTEN_ONCE` may have come later.
+
+        Whoever must have none that came later asks for those that a row of the view names: what is written with it is
+        there, and is never changed or removed.
+        """
 
     def range(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Return the rows from `first` (inclusive) to `last` (exclusive) by key; reverse: from the last one down."""
@@ -89,7 +93,7 @@ class ReadingStore(ReadView, Protocol):
     """One reading shard's store: a fold of one journal partition that carries its positions, and can be thrown away."""
 
     def view(self) -> AbstractContextManager[ReadView]:
-        """Return a view that later batches do not change."""
+        """Return a view that later batches do not change, but for what `get_many` says of rows written once."""
 
     def held(self) -> AbstractContextManager[ReadView]:
         """Return the rows as a view, to which nothing is written until the context ends: for short questions."""
@@ -242,7 +246,7 @@ class ReadingShard(Protocol):
         """Return aggregates by id, behind `after`, and whether there were no more; since, until: of the last event."""
 
     async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
-        """Return an aggregate's kept snapshots, the newest last."""
+        """Return an aggregate's kept snapshots, the newest 1,000 of them, the newest last."""
 
     async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:
         """Keep the state that an aggregate has now; None if there is no such aggregate."""

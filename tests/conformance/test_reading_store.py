@@ -8,6 +8,7 @@ from annals.agents.ports import Position
 from annals.agents.reading.keeping.layout import POSITION, WRITTEN_ONCE, encode_position, read_position
 from annals.agents.reading.keeping.remembered import ENTRY_BYTES
 from annals.agents.reading.keeping.row_memory import RowMemory
+from annals.workers.stores import reading
 from annals.workers.stores.reading import ROWS_AT_ONCE, RocksReadingStore
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from annals.workers.stores.rocks import StoreBudget
@@ -50,6 +51,27 @@ def test_a_range_is_in_order_with_its_first_and_without_its_last(store, reverse)
     for first, last in ((0, 384), (1, 128), (0, 129), (100, 300), (5, 5), (200, 10)):
         found = list(store.range(b"k%04d" % first, b"k%04d" % last, reverse=reverse))
         assert found == (whole[first:last][::-1] if reverse else whole[first:last])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_ranges_of_large_rows_are_read_a_few_at_a_time(store, monkeypatch, reverse):
+    """Goes red when whoever wants the first of many large rows reads a hundred of them, or holds as many."""
+    read = []
+
+    def some(*args, **options):
+        rows, following = parts(*args, **options)
+        read.append(len(rows))
+        return rows, following
+
+    parts = reading._some  # what stands for a part of RocksDB's rows; the store in memory has all of them anyhow
+    monkeypatch.setattr(reading, "_some", some)
+    store.apply({key: value.ljust(100) for key, value in MANY.items()})
+    assert next(store.range(b"k", b"l", reverse=reverse))[0] == (max(MANY) if reverse else min(MANY))
+    assert read in ([], [1])
+    monkeypatch.setattr(reading, "BYTES_AT_ONCE", 300)
+    whole = sorted((key, value.ljust(100)) for key, value in MANY.items())
+    assert list(store.range(b"k", b"l", reverse=reverse)) == (whole[::-1] if reverse else whole)
+    assert set(read) <= {0, 1, 2, 3}
 
 
 def test_a_view_stays_as_it_was(store):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from annals.agents.backoff import Backoff
 from annals.agents.reading.gathering.cursors import BadCursorError, CursorTooLongError
 from annals.agents.reading.gathering.expecting import NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 BAD_CURSOR: Final = "bad_cursor"
 GATHER_S: Final = 5.0  # after which a partition that has not answered is missing
 LOOK_S: Final = 0.02
+LAST_LOOK_S: Final = 1.0  # what does not come soon is asked for less and less often
 EXPECT_WAIT_S: Final = 10.0  # where the caller says nothing
 MOST_EXPECTED: Final = 20
 
@@ -92,12 +94,12 @@ async def until_expected(
             errors.append(InvalidMember("expect", str(error)))
     if errors:
         raise all_invalid(errors)
-    wait_s = EXPECT_WAIT_S if wait_s is None else wait_s
+    end = end_of(call, wait_s)
     try:
-        return await until_folded(shards, parsed, call.started + wait_s)
+        return await until_folded(shards, parsed, end)
     except NotFoldedError as error:
         position = {"kind": error.kind, "partition": error.partition, "offset": error.offset}
-        raise timed_out(f"{error} ({wait_s:g} s)", position=position) from None
+        raise timed_out(f"{error} ({end - call.started:g} s)", position=position) from None
 
 
 async def until_rests_on(
@@ -110,7 +112,7 @@ async def until_rests_on(
     Raises:
         Problem: it did not come in time (504).
     """
-    deadline = call.started + (EXPECT_WAIT_S if wait_s is None else wait_s)
+    deadline, backoff = end_of(call, wait_s), Backoff(LOOK_S, LAST_LOOK_S)
     while True:
         answer = await ask()
         behind = [each for each in expected if not _has(answer.positions, each)]
@@ -120,7 +122,12 @@ async def until_rests_on(
             kind, partition, offset = behind[0]
             position = {"kind": kind, "partition": partition, "offset": answer.positions[kind][partition]}
             raise timed_out(f"offset {offset} of {kind}-{partition} is not in the answer yet", position=position)
-        await asyncio.sleep(LOOK_S)
+        await backoff.wait_within(deadline)
+
+
+def end_of(call: Call, wait_s: float | None) -> float:
+    """Return until when what a call expects is waited for. wait_s: as the caller says it."""
+    return call.started + (EXPECT_WAIT_S if wait_s is None else wait_s)
 
 
 def _has(positions: Mapping[str, Sequence[int | None]], expected: ExpectedAt) -> bool:

@@ -38,7 +38,7 @@ def snapshots() -> None:
 @asks_api()
 @AS_JSON
 def list_(settings: Settings, kind: str, aggregate_id: str | None, *, as_json: bool) -> int:
-    """List the snapshots of the aggregate ID, or the newest one of each aggregate of KIND."""
+    """List the snapshots of the aggregate ID, the newest 1,000 of them, or the newest one of each aggregate of KIND."""
     if aggregate_id is None:
         kept = asyncio.run(_newest_of_kind(settings, kind))
     else:
@@ -60,7 +60,10 @@ def list_(settings: Settings, kind: str, aggregate_id: str | None, *, as_json: b
 @asks_api()
 @AS_JSON
 def show(settings: Settings, kind: str, aggregate_id: str, version: int | None, *, as_json: bool) -> int:
-    """Show a snapshot of the aggregate ID, the newest unless VERSION is given, and the state at its version."""
+    """Show a snapshot of the aggregate ID, and the state at its version.
+
+    It is that of VERSION, which is one of the newest 1,000; without VERSION the newest.
+    """
     of_all = asked(settings, "GET", _path(kind, aggregate_id))["snapshots"]
     wanted = [each for each in of_all if version in {None, each["version"]}]
     if not wanted:

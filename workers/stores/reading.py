@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import ReadView
     from annals.workers.stores.rocks import StoreBudget
 
+FIRST_ROWS: Final = 1  # of a range: many want no more, and rows may be large
 ROWS_AT_ONCE: Final = 128
+BYTES_AT_ONCE: Final = 1 << 18
 FOLDER: Final = "read"
 SCRATCH: Final = "_scratch"  # no kind has this name
 NO_KEY: Final = "key not found"
@@ -64,7 +66,7 @@ class RocksReadingStore(Database):
 
     @contextmanager
     def view(self) -> Iterator[ReadView]:
-        """Return a view that later batches do not change."""
+        """Return a view that later batches do not change, but for what `get_many` says of rows written once."""
         with self._writing:
             view = _View(self, self._db.snapshot(), self._iterator())
         yield view
@@ -138,19 +140,25 @@ class _View:
 def _rows(iterator: Any, folder: Path, first: bytes, last: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
     """Yield rows, some at a time: between two of these others may move the iterator."""
     following: bytes | None = last if reverse else first
+    most = FIRST_ROWS
     while following is not None:
         try:
-            rows, following = _some(iterator, first, last, following, reverse=reverse)
+            rows, following = _some(iterator, first, last, following, most, reverse=reverse)
         except Exception as error:
             raise store_error(error, folder) from error
+        most = ROWS_AT_ONCE
         yield from rows
 
 
 def _some(
-    iterator: Any, first: bytes, last: bytes, following: bytes, *, reverse: bool
+    iterator: Any, first: bytes, last: bytes, following: bytes, most: int, *, reverse: bool
 ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
-    """Return the next rows, and the key from which to go on; None at the end. Reverse: below that key."""
+    """Return the next rows, at most so many, and the key from which to go on; None at the end. Reverse: below that key.
+
+    They end behind the one with which they have `BYTES_AT_ONCE`: whoever looks at large rows holds few of them.
+    """
     rows: list[tuple[bytes, bytes]] = []
+    left = BYTES_AT_ONCE
     step = iterator.prev if reverse else iterator.next
     if reverse:
         iterator.seek_for_prev(following)
@@ -162,9 +170,11 @@ def _some(
         key = iterator.key()
         if not first <= key < last:
             return rows, None
-        if len(rows) == ROWS_AT_ONCE:
+        if len(rows) == most or left <= 0:
             return rows, rows[-1][0] if reverse else key
-        rows.append((key, iterator.value()))
+        value = iterator.value()
+        rows.append((key, value))
+        left -= len(value)
         step()
     iterator.status()  # a damaged block ends an iterator like the end of the rows
     return rows, None

@@ -57,7 +57,7 @@ T = TypeVar("T")
 BY_HAND: Final = SnapshotPolicy()
 CLEANED_AT_ONCE: Final = 1_000
 SWEEP_S: Final = 600.0  # between two times that former snapshots are removed
-COUNTED_S: Final = 10.0  # for so long what was counted is answered again
+COUNTED_S: Final = SWEEP_S  # for so long the snapshots that were counted are answered again: counting reads them all
 
 log = structlog.get_logger(__name__)
 
@@ -235,15 +235,19 @@ class Answers(ABC):
         shown, folded = found
         created_at = recorded_at(self._clock.now())
         kept, rows = self._kept.rows_of(key, shown.version, shown.head, folded, created_at)
-        self._write(rows)
+        self._write_snapshots(rows)
         return kept
 
     async def drop_snapshot(self, aggregate_id: str, version: int) -> bool:
         """Remove a kept snapshot; False if there was none."""
         rows = await self._ask(lambda view: self._kept.removal(view, aggregate_id.encode(), version), in_thread=False)
         if rows:
-            self._write(rows)
+            self._write_snapshots(rows)
         return bool(rows)
+
+    def _write_snapshots(self, rows: Mapping[bytes, bytes | None]) -> None:
+        self._write(rows)
+        self._counted = None
 
     async def sweep(self) -> None:
         """Remove what the policy of snapshots keeps no longer, now and then, until the task is cancelled."""
@@ -264,16 +268,17 @@ class Answers(ABC):
         rows = await self._ask(lambda view: self._kept.outdated(view, keep, oldest))
         keys = iter(rows)
         while some := list(islice(keys, CLEANED_AT_ONCE)):
-            self._write(dict.fromkeys(some))
+            self._write_snapshots(dict.fromkeys(some))
         return len(rows) // 2
 
     async def numbers(self) -> ShardNumbers:
         """Return what the partition has."""
         now = self._clock.monotonic()
         counts = await self._ask(read_counts, in_thread=False)
-        if self._counted is None or now - self._counted[0] > COUNTED_S:  # counting reads all snapshots
+        if self._counted is None or now - self._counted[0] > COUNTED_S:
             self._counted = now, await self._ask(self._kept.numbers)
-        return ShardNumbers(*counts, *self._pace.measure(now), self._counted[1])
+        snapshots = replace(self._counted[1], hits=self._kept.hits, misses=self._kept.misses)
+        return ShardNumbers(*counts, *self._pace.measure(now), snapshots)
 
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int

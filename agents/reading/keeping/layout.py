@@ -150,6 +150,11 @@ def decode_event(value: bytes) -> EventRow:
     return EventRow(int.from_bytes(value[:NUMBER], "big"), value[_VALUE_CID], value[_VALUE_BLOCK:])
 
 
+def cid_in(value: bytes) -> bytes:
+    """Return the CID in the value of an event."""
+    return value[_VALUE_CID]
+
+
 def encode_aggregate(row: AggregateRow) -> bytes:
     """Return the value of an aggregate that has events."""
     version, offset, block_bytes, head, first_at, last_at = row

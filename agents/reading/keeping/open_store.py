@@ -72,16 +72,19 @@ class OpenStore:
             why = "is damaged and is built anew" if is_damaged else f"cannot be used: {error}"
             raise NotReadyError(f"{self._name}: the store {why}") from error
 
-    async def _ask_in_thread(self, store: ReadingStore, question: Callable[[ReadView], T]) -> T:
+    def _ask_in_thread(self, store: ReadingStore, question: Callable[[ReadView], T]) -> asyncio.Future[T]:
+        """Whoever asked may go before the thread ends, which reads the store as long as it goes on."""
+        with store.view() as view:
+            answering = asyncio.get_running_loop().run_in_executor(None, question, view)
         self._asked += 1
         self._unasked.clear()
-        try:
-            with store.view() as view:
-                return await asyncio.to_thread(question, view)
-        finally:
-            self._asked -= 1
-            if not self._asked:
-                self._unasked.set()
+        answering.add_done_callback(self._answered)
+        return asyncio.shield(answering)
+
+    def _answered(self, _answering: Any) -> None:
+        self._asked -= 1
+        if not self._asked:
+            self._unasked.set()
 
     async def close(self) -> None:
         """Close the store as soon as the questions to it are answered."""

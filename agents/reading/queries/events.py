@@ -6,13 +6,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.agents.reading.found import FoundEvent
-from annals.agents.reading.keeping.blocks import AT_ONCE, event_in, name_of
+from annals.agents.reading.keeping.blocks import AT_ONCE, FIRST_ROWS, count_behind, event_in, name_of
 from annals.agents.reading.keeping.layout import (
     EVENTS,
     HASH,
     HASHES,
     after,
     aggregate_of,
+    cid_in,
     decode_event,
     event_key,
     offset_in,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import ReadView
 
 PAGE_BYTES: Final = 8 << 20  # a page of large events has fewer
+MOST_CIDS: Final = 1_000  # that are remembered: 200 KB
 NOT_BEFORE: Final = "its link is not to the event before it"
 
 
@@ -108,23 +110,37 @@ def by_offset(view: ReadView, place: Place, offset: int) -> FoundEvent | None:
     return next(by_offsets(view, place, [offset], 1), None)
 
 
-def by_offsets(view: ReadView, place: Place, offsets: Iterable[int], at_once: int = AT_ONCE) -> Iterator[FoundEvent]:
-    """Yield the events that count at some offsets, each with its link checked; so many are read at once."""
-    offsets = iter(offsets)
-    while some := list(islice(offsets, at_once)):
+def by_offsets(view: ReadView, place: Place, offsets: Iterable[int], most: int = AT_ONCE) -> Iterator[FoundEvent]:
+    """Yield the events that count at some offsets, each with its link checked; at most so many are read at once."""
+    offsets, count = iter(offsets), min(FIRST_ROWS, most)
+    cids: dict[bytes, bytes] = {}  # by the keys of events that were read: what links to them is not far
+    while some := list(islice(offsets, count)):
         keys = view.get_many([offset_key(offset) for offset in some])
         there = [(offset, key) for offset, key in zip(some, keys, strict=True) if key is not None]
-        before = [event_key(key, version - 1) for key, version in (aggregate_of(key) for _, key in there)]
-        values = view.get_many([EVENTS + key for _, key in there] + before)
-        for (offset, key), value, previous in zip(there, values, values[len(there) :], strict=False):
-            found = _read(place, key, value)
+        before = {key: _key_before(key) for _, key in there}
+        wanted = list(dict.fromkeys(before) | {key: None for key in before.values() if key and key not in cids})
+        values = view.get_many([EVENTS + key for key in wanted])
+        count = count_behind(count, values, most)
+        rows = dict(zip(wanted, values, strict=True))
+        cids |= {key: cid_in(value) for key, value in rows.items() if value is not None}
+        for offset, key in there:
+            found = _read(place, key, rows[key])
             if found.offset != offset:
                 raise _broken(place, found, f"it is not at offset {offset}, where it was found")
-            if previous is None and found.event["version"] > 1:
+            previous = before[key]
+            if previous is not None and previous not in cids:
                 raise _missing(place, found.event["aggregate_id"].encode(), found.event["version"] - 1)
-            if found.event["previous"] != (None if previous is None else decode_event(previous).cid):
+            if found.event["previous"] != (None if previous is None else cids[previous]):
                 raise _broken(place, found, NOT_BEFORE)
             yield found
+        if len(cids) > MOST_CIDS:
+            cids = {key: cids[key] for key in before if key in cids}
+
+
+def _key_before(key: bytes) -> bytes | None:
+    """Return the key of the event before one, both without their `e`; None where that is the first."""
+    aggregate, version = aggregate_of(key)
+    return event_key(aggregate, version - 1)[len(EVENTS) :] if version > 1 else None
 
 
 def by_cid(view: ReadView, place: Place, cid: bytes) -> FoundEvent | None:

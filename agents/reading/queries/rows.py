@@ -17,6 +17,7 @@ from annals.agents.reading.found import (
     RowPage,
     ShardPosition,
 )
+from annals.agents.reading.keeping.blocks import count_behind
 from annals.agents.reading.keeping.layout import after as behind_all
 from annals.agents.reading.keeping.layout import follower_key, read_position
 from annals.agents.reading.ports import VersionMissingError
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 FIRST_ROWS: Final = 16
 ROWS_AT_ONCE: Final = 256
-FEW_BYTES: Final = 1 << 18  # of rows that are read at once: where they are small, more are next time
 LOOKED_AT: Final = 10_000  # for one page: a fraction of the seconds that a partition has to answer
 
 
@@ -170,8 +170,7 @@ def _slices(view: ReadView, rows: RowSet, wanted: Sequence[Term], behind: bytes 
         for one in wanted[1:]:
             some = _those_under(view, rows, one, some)
         values = view.get_many([space + key for _, key in some])
-        size = sum(len(value or b"") for value in values)
-        count = min(4 * count, ROWS_AT_ONCE) if size < FEW_BYTES else max(count // 4, 1)
+        count = count_behind(count, values, ROWS_AT_ONCE)
         yield Slice(looked_at, last, _listed(rows, some, values))
 
 

@@ -94,7 +94,7 @@ def events_at(view: ReadView, place: Place, offsets: Sequence[int]) -> dict[int,
     found: dict[int, JournalEvent] = {}
     size = 0
     for (at, where), carried, value in zip(
-        there, headers, view.get_many([EVENTS + where for _, where in there]), strict=True
+        there, headers, event_rows(view, [where for _, where in there]), strict=True
     ):
         row, event = event_in(place.kind, where, value)
         found[at] = JournalEvent(at, event, row.block, row.cid, () if carried is None else _DECODER.decode(carried))
@@ -107,7 +107,7 @@ def events_at(view: ReadView, place: Place, offsets: Sequence[int]) -> dict[int,
 def placed_from(view: ReadView, offset: int, limit: int) -> list[tuple[int, bytes]]:
     """Return where the next events that count are, from an offset on, and their CIDs as the rows have them."""
     found = list(islice(view.range(offset_key(offset), after(OFFSETS)), limit))
-    rows = view.get_many([EVENTS + where for _, where in found])
+    rows = event_rows(view, [where for _, where in found])
     return [
         (offset_in(key), b"" if row is None else decode_event(row).cid)
         for (key, _), row in zip(found, rows, strict=True)

@@ -3,15 +3,16 @@ r"""Snapshots that the reading store keeps of states when it is asked to; a stor
 Rows: `n <id> <version>`: state version (8), head (36), created_at (27), the impersonal part; `w <id> <version>`: the
 personal part. One counts where its head is the CID of the event of that version.
 
-Of each aggregate the newest stay. Older ones are thinned out rather than removed, so that a former state is never
-folded from the first event: one stays where the events since the one before it have `SPACING` times its bytes. So those
-that stay have at most one part in `SPACING` of the events' bytes, however long the chain is.
+Of each aggregate the newest stay. Older ones are thinned out rather than removed, so that a former state is not folded
+from the first event: one stays where the events since the one before it have `SPACING` times its bytes, and where its
+version is twice that of the one before it. So few stay however large they are, and at worst half of a chain is folded.
+One that is not of the chain any more, or that another release made, stays among the newest alone.
 """
 
 from __future__ import annotations
 
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import DecodeError
 
@@ -22,7 +23,7 @@ from annals.agents.reading.keeping.layout import (
     NUMBER,
     TIME,
     after,
-    decode_event,
+    cid_in,
     event_key,
     number,
     prefixed,
@@ -34,18 +35,36 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from annals.agents.reading.found import FoundState
+    from annals.agents.reading.keeping.layout import AggregateRow
     from annals.agents.reading.keeping.personal import StateParts
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.snapshots.recent_states import RecentStates
 
-    _Size = tuple[bytes, str, int]  # key, when it was made, bytes of the impersonal part
-
 SNAPSHOTS: Final = b"n"
 PERSONAL: Final = b"w"
 SPACING: Final = 4
+MOST_LISTED: Final = 1_000  # each is read for its size
 _HEAD: Final = slice(NUMBER, NUMBER + CID)
 _CREATED: Final = slice(NUMBER + CID, NUMBER + CID + TIME)
 _STATE: Final = NUMBER + CID + TIME
+
+
+class _Row(NamedTuple):
+    """What tells whether a snapshot stays, without the state, which may be large. size: of its impersonal part."""
+
+    key: bytes
+    state_version: int
+    head: bytes
+    created_at: str
+    size: int
+
+    @property
+    def version(self) -> int:
+        return int.from_bytes(self.key[-NUMBER:], "big")
+
+    @property
+    def personal_key(self) -> bytes:
+        return PERSONAL + self.key[len(SNAPSHOTS) :]
 
 
 class KeptSnapshots:
@@ -69,9 +88,10 @@ class KeptSnapshots:
         self._recent.keep(self._kind, self._state_version, cid, found, size)
 
     def listed(self, view: ReadView, aggregate: bytes) -> list[KeptSnapshot]:
-        """Return an aggregate's snapshots, the newest last."""
+        """Return an aggregate's snapshots, the newest `MOST_LISTED` of them, the newest last."""
         prefix = prefixed(SNAPSHOTS, aggregate)
-        return [self._kept(view, key, value) for key, value in view.range(prefix, after(prefix))]
+        newest_first = islice(view.range(prefix, after(prefix), reverse=True), MOST_LISTED)
+        return [self._kept(view, key, value) for key, value in newest_first][::-1]
 
     def newest_version(self, view: ReadView, aggregate: bytes) -> int | None:
         """Return the version of the newest snapshot; None if there is none."""
@@ -105,34 +125,44 @@ class KeptSnapshots:
         """
         prefix = prefixed(SNAPSHOTS, aggregate)
         newest_first = view.range(prefix, after(prefix), reverse=True)
-        sizes = [_size(row) for row in islice(newest_first, keep + 2 if keep else None)]
-        return self._outdated(view, aggregate, sizes[::-1], keep, oldest)
+        rows = [_row(*row) for row in islice(newest_first, keep + 2 if keep else None)]
+        return self._outdated(view, aggregate, rows[::-1], keep, oldest)
 
     def outdated(self, view: ReadView, keep: int, oldest: str | None) -> dict[bytes, bytes | None]:
         """Return the rows that remove the same of all aggregates, whichever of their snapshots it is."""
         removed: dict[bytes, bytes | None] = {}
-        sizes = map(_size, view.range(SNAPSHOTS, after(SNAPSHOTS)))
-        for place, snapshots in groupby(sizes, key=lambda size: size[0][:-NUMBER]):
+        rows = (_row(*row) for row in view.range(SNAPSHOTS, after(SNAPSHOTS)))
+        for place, snapshots in groupby(rows, key=lambda row: row.key[:-NUMBER]):
             removed |= self._outdated(view, place[len(SNAPSHOTS) + LENGTH :], [*snapshots], keep, oldest)
         return removed
 
     def _outdated(
-        self, view: ReadView, aggregate: bytes, snapshots: Sequence[_Size], keep: int, oldest: str | None
+        self, view: ReadView, aggregate: bytes, snapshots: Sequence[_Row], keep: int, oldest: str | None
     ) -> dict[bytes, bytes | None]:
         """snapshots: of the aggregate, the oldest first."""
         removed: dict[bytes, bytes | None] = {}
         end, former, before = read_aggregate(view, aggregate), len(snapshots) - keep if keep else 0, 0
-        for at, (key, created_at, size) in enumerate(snapshots):
-            version, personal_key = int.from_bytes(key[-NUMBER:], "big"), PERSONAL + key[len(SNAPSHOTS) :]
-            is_too_close = False
-            if at < former:
-                size += len(view.get(personal_key) or b"")  # noqa: PLW2901
-                is_too_close = (version - before) * end.block_bytes < SPACING * size * end.version
-            if is_too_close or (oldest is not None and created_at < oldest):
-                removed |= {key: None, personal_key: None}
+        for at, row in enumerate(snapshots):
+            stays = oldest is None or row.created_at >= oldest
+            if stays and at < former:
+                stays = self._is_far(view, row, before, end) and self._is_of_chain(view, aggregate, row)
+            if stays:
+                before = row.version
             else:
-                before = version
+                removed |= {row.key: None, row.personal_key: None}
         return removed
+
+    def _is_far(self, view: ReadView, row: _Row, before: int, end: AggregateRow) -> bool:
+        """Whether a former snapshot is far enough behind the one before it. end: of its aggregate."""
+        if row.version >= 2 * before:
+            return True
+        size = row.size + len(view.get(row.personal_key) or b"")
+        return (row.version - before) * end.block_bytes >= SPACING * size * end.version
+
+    def _is_of_chain(self, view: ReadView, aggregate: bytes, row: _Row) -> bool:
+        """Whether states can be folded from a snapshot: it is of the chain, and of this release's state version."""
+        event = view.get(event_key(aggregate, row.version))
+        return event is not None and cid_in(event) == row.head and row.state_version == self._state_version
 
     def numbers(self, view: ReadView) -> SnapshotNumbers:
         """Return what is kept, and how often it helped."""
@@ -149,26 +179,24 @@ class KeptSnapshots:
         """Return the newest state that is kept up to a version, and is of the chain; None if there is none."""
         prefix = prefixed(SNAPSHOTS, aggregate)
         for key, value in view.range(prefix, prefix + number(version + 1), reverse=True):
-            event = view.get(event_key(aggregate, int.from_bytes(key[-NUMBER:], "big")))
-            is_of_chain = event is not None and decode_event(event).cid == value[_HEAD]
-            if is_of_chain and int.from_bytes(value[:NUMBER], "big") == self._state_version:
-                personal = view.get(PERSONAL + key[len(SNAPSHOTS) :])
+            row = _row(key, value)
+            if self._is_of_chain(view, aggregate, row):
+                personal = view.get(row.personal_key)
                 try:
                     state = self._parts.join(value[_STATE:], personal)
                 except DecodeError:
                     continue
                 self.hits += 1
-                return StateRow(int.from_bytes(key[-NUMBER:], "big"), state)
+                return StateRow(row.version, state)
         self.misses += 1
         return None
 
     def _kept(self, view: ReadView, key: bytes, value: bytes) -> KeptSnapshot:
-        personal = view.get(PERSONAL + key[len(SNAPSHOTS) :]) or b""
-        version = int.from_bytes(key[-NUMBER:], "big")
-        return KeptSnapshot(version, value[_HEAD], len(value) - _STATE + len(personal), value[_CREATED].decode())
+        row = _row(key, value)
+        size = row.size + len(view.get(row.personal_key) or b"")
+        return KeptSnapshot(row.version, row.head, size, row.created_at)
 
 
-def _size(row: tuple[bytes, bytes]) -> _Size:
-    """Return what tells whether a snapshot stays, without the snapshot, which may be large."""
-    key, value = row
-    return key, value[_CREATED].decode(), len(value) - _STATE
+def _row(key: bytes, value: bytes) -> _Row:
+    state_version, created_at = int.from_bytes(value[:NUMBER], "big"), value[_CREATED].decode()
+    return _Row(key, state_version, value[_HEAD], created_at, len(value) - _STATE)

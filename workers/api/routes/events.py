@@ -22,6 +22,7 @@ from annals.workers.api.gathered import (
     Expect,
     Gathering,
     bad_cursors_refused,
+    end_of,
     gathered_json,
     until_expected,
     until_rests_on,
@@ -34,10 +35,12 @@ from annals.workers.api.http.shapes import Event, found_event_json
 from annals.workers.registry import unknown_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.gathering.cursors import Cursor
+    from annals.agents.reading.gathering.events import EventsFound
+    from annals.agents.reading.gathering.expecting import ExpectedAt
     from annals.workers.api.http.routing import Call
 
 PAGE: Final = 100
@@ -142,9 +145,7 @@ class EventRoutes:
                 return await self._stream(call, kinds, cursor, is_new=text is None)
             is_waited_for = text is not None or expected or cursor.descending
             wait_s = (CURSOR_WAIT_S if asked.wait is None else asked.wait) if is_waited_for else 0.0
-            deadline = _now() + wait_s + GATHER_S
-            shards = self._shards.of_kinds(kinds)
-            reading = partial(read_events, shards, wanted(asked), cursor, asked.limit, wait_s, deadline, expected)
+            reading = partial(self._page, call, kinds, cursor, wait_s, expected)
             page = await until_rests_on(expected, asked.wait, call, reading)
             behind = encode(page.cursor)
         following = None if page.is_end else _path(asked, behind)
@@ -153,6 +154,17 @@ class EventRoutes:
             next=following, cursor=behind,
         )  # fmt: skip
         return Answer(body)
+
+    async def _page(
+        self, call: Call, kinds: tuple[str, ...], cursor: Cursor, wait_s: float, expected: Sequence[ExpectedAt]
+    ) -> EventsFound:
+        """Return a page. Asked again it has time to answer again; nothing is waited for beyond the end of `wait`."""
+        asked: EventsParameters = call.parameters
+        shards, now = self._shards.of_kinds(kinds), _now()
+        if expected:
+            wait_s = max(0.0, min(wait_s, end_of(call, asked.wait) - now))
+        deadline = now + wait_s + GATHER_S
+        return await read_events(shards, wanted(asked), cursor, asked.limit, wait_s, deadline, expected)
 
     async def event(self, call: Call) -> Answer:
         """Answer one event."""

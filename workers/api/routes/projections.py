@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Meta, Struct
 
+from annals.agents.backoff import Backoff
 from annals.agents.reading.gathering.expecting import ExpectedAt
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
 from annals.agents.reading.gathering.row_cursors import decode_place, encode_place
@@ -19,11 +20,12 @@ from annals.agents.reading.queries.rows import wanted_of
 from annals.agents.reading.read_models.service import REBUILD, VERIFY, ProjectionStatus
 from annals.schemas.suggestion import with_known
 from annals.workers.api.gathered import (
-    EXPECT_WAIT_S,
+    LAST_LOOK_S,
     LOOK_S,
     Expect,
     WaitExpected,
     bad_cursors_refused,
+    end_of,
     until_expected,
     until_rests_on,
 )
@@ -146,8 +148,7 @@ class Expecting:
         asked = call.parameters
         offsets = await until_expected(self._shards, asked.expect, asked.wait, call)
         if stream is not None:
-            deadline = call.started + (EXPECT_WAIT_S if asked.wait is None else asked.wait)
-            offsets = await self._in_stream(stream, offsets, deadline)
+            offsets = await self._in_stream(stream, offsets, end_of(call, asked.wait))
         return await until_rests_on(offsets, asked.wait, call, ask)
 
     async def _in_stream(self, stream: Rekeyed, expected: Sequence[ExpectedAt], deadline: float) -> list[ExpectedAt]:
@@ -160,11 +161,12 @@ class Expecting:
         for kind, partition, offset in expected:
             if kind != stream.kind:
                 continue
+            backoff = Backoff(LOOK_S, LAST_LOOK_S)
             while (ends := await self._streams.ends_with(stream, partition, offset)) is None:
                 if asyncio.get_running_loop().time() >= deadline:
                     position = {"kind": kind, "partition": partition, "offset": offset}
                     raise timed_out(f"offset {offset} of {kind}-{partition} is not copied yet", position=position)
-                await asyncio.sleep(LOOK_S)
+                await backoff.wait_within(deadline)
             found += [ExpectedAt(stream.place, at, end - 1) for at, end in enumerate(ends)]
         return found
 

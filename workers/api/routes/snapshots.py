@@ -44,7 +44,7 @@ class Snapshot(Struct, frozen=True):
 
 
 class Snapshots(Struct, frozen=True):
-    """An aggregate's kept states, the newest last.
+    """An aggregate's kept states, the newest 1,000 of them, the newest last.
 
     `stale`, `position`: there where a standby answers, which keeps snapshots of its own.
     """
@@ -65,7 +65,15 @@ class SnapshotRoutes:
         """Return them."""
         path = "/v1/aggregates/{kind}/{id}/snapshots"
         return (
-            Route("GET", path, Scope.READ, "The snapshots of an aggregate.", OfAggregate, Snapshots, self.listed),
+            Route(
+                "GET",
+                path,
+                Scope.READ,
+                "The snapshots of an aggregate, the newest 1,000.",
+                OfAggregate,
+                Snapshots,
+                self.listed,
+            ),
             Route(
                 "POST",
                 path,

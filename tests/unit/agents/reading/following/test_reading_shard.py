@@ -302,12 +302,12 @@ async def test_what_was_folded_lately_needs_no_thread_and_is_as_the_store_has_it
     async with running(shard(journal, stores), journal) as here:
         assert await here.until_offset(9, soon())
         with monkeypatch.context() as patched:
-            patched.setattr(asyncio, "to_thread", none_there)
+            patched.setattr(asyncio.get_running_loop(), "run_in_executor", none_there)
             near = await answers(here)
     async with running(shard(journal, stores), journal) as here:
         assert await here.until_offset(9, soon())
         with monkeypatch.context() as patched:
-            patched.setattr(asyncio, "to_thread", none_there)
+            patched.setattr(asyncio.get_running_loop(), "run_in_executor", none_there)
             with pytest.raises(AssertionError, match="a thread"):
                 await here.find(wanted, start=0, descending=False, limit=3)
         assert await answers(here) == near

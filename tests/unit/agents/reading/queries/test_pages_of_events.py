@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from libipld import encode_dag_cbor
 
 from annals.agents.ports import JournalRecord
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.found import EventFilter
-from annals.agents.reading.keeping.blocks import AT_ONCE
+from annals.agents.reading.keeping import blocks
+from annals.agents.reading.keeping.blocks import AT_ONCE, FIRST_ROWS
 from annals.agents.reading.keeping.layout import EVENTS, NUMBER, OFFSETS, decode_event, event_key, offset_key
 from annals.agents.reading.ports import BrokenChainError
 from annals.agents.reading.queries.events import Place, by_offset, history
 from annals.agents.reading.queries.find import find
-from annals.agents.reading.queries.run import run_from
+from annals.agents.reading.queries.run import events_at, placed_from, run_from
+from annals.schemas.chain import decode_again
 from annals.schemas.cid import cid_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import chain
@@ -65,6 +68,44 @@ def test_a_page_looks_its_events_up_a_few_at_a_time(rows):
     assert max(store.asked) <= 2 * AT_ONCE
 
 
+@pytest.mark.parametrize("descending", [False, True])
+def test_large_events_are_looked_up_one_by_one_behind_the_first_two(rows, monkeypatch, descending):
+    """Goes red when sixteen of a megabyte each, and the whole events before them, are held for a page of eight."""
+    monkeypatch.setattr(blocks, "FEW_BYTES", 1)
+    store, start = Counting(rows), len(IDS) * EVENTS_EACH - 1 if descending else 0
+    assert len(page(store, start, descending=descending).events) == 100
+    assert max(store.asked) <= 2 * FIRST_ROWS
+    assert max(store.asked[10:]) <= 2
+    for read in (
+        lambda view: run_from(view, PLACE, 0, 100, 0).events,
+        lambda view: events_at(view, PLACE, range(100)),
+        lambda view: placed_from(view, 0, 100),
+    ):
+        store = Counting(rows)
+        assert len(read(store)) == 100
+        assert max(count for count in store.asked if count < 100) <= FIRST_ROWS
+        assert len(store.asked) > 50
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_an_event_is_looked_up_once_where_the_one_behind_it_is_there_too(descending):
+    """Goes red when the event before each one is read again, whole, for its CID alone."""
+    store = MemoryReadingStore()
+    ReadingFold("person", 0, 1, store, []).apply(
+        [JournalRecord(offset, each.key, each.value) for offset, each in enumerate(chain("p-1", EVENTS_EACH))]
+    )
+    store = Counting(store.rows)
+    assert len(page(store, EVENTS_EACH - 1 if descending else 0, descending=descending).events) == EVENTS_EACH
+    assert sum(store.asked) <= 2 * EVENTS_EACH + len(store.asked)
+
+
+def test_large_events_of_several_aggregates_are_read_once_each(rows, monkeypatch):
+    monkeypatch.setattr(blocks, "FEW_BYTES", 1)
+    store = Counting(rows)
+    assert len(page(store).events) == 100
+    assert sum(store.asked) <= 2 * 100 + 10
+
+
 def test_a_short_page_reads_no_more_than_it_needs(rows):
     store = Counting(rows)
     assert [event.offset for event in page(store, 5, 1).events] == [5]
@@ -101,6 +142,17 @@ def no_event(row):
     return encoded(row.offset, cid_of(block), block)
 
 
+def changed(**members):
+    """What makes a row whose block has other members (None: without one) under a CID of its own."""
+
+    def change(row):
+        event = {**decode_again(row.block), **members}
+        block = encode_dag_cbor({name: event[name] for name in event if members.get(name, "") is not None})
+        return encoded(row.offset, cid_of(block), block)
+
+    return change
+
+
 def elsewhere(row):
     return encoded(row.offset + 1, row.cid, row.block)
 
@@ -129,11 +181,35 @@ def test_a_row_that_is_not_its_event_is_named(rows, version, change, said):
             ask(MemoryReadingStore(rows))
 
 
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        *(({name: None}, "it is no event") for name in ("previous", "type", "data", "actor")),
+        *(({name: 7}, "it is no event") for name in ("type", "recorded_at", "data", "correlation_id")),
+        ({"data": "a text"}, "it is no event"),
+        ({"kind": "agent"}, "it is agent 'p-2' version 5"),
+    ],
+)
+def test_a_row_of_another_form_whose_cid_was_made_anew_is_named(rows, members, said):
+    """Goes red when a block of its own CID is believed to have the form of an event: what reads its members fails."""
+    key = event_key(b"p-2", 5)
+    rows[key] = changed(**members)(decode_event(rows[key]))
+    for ask in (
+        lambda view: by_offset(view, PLACE, 13),
+        lambda view: page(view, 13),
+        lambda view: run_from(view, PLACE, 13, 1, 0),
+        lambda view: history(view, PLACE, b"p-2", 5, 5, descending=False, limit=None),
+        lambda view: history(view, PLACE, b"p-2", 5, 5, descending=True, limit=None),
+    ):
+        with pytest.raises(BrokenChainError, match=f"person 'p-2' version 5, offset 13: {said}"):
+            ask(MemoryReadingStore(rows))
+
+
 def test_an_event_whose_link_is_to_another_is_named(rows):
     rows[event_key(b"p-2", 4)] = rows[event_key(b"p-3", 4)]
     with pytest.raises(BrokenChainError, match=r"'p-2' version 5, partition 0, offset 13, bafy.*: its link is not to"):
         by_offset(MemoryReadingStore(rows), PLACE, 13)
-    with pytest.raises(BrokenChainError, match="'p-2' version 4, offset 11: it is 'p-3' version 4"):
+    with pytest.raises(BrokenChainError, match="'p-2' version 4, offset 11: it is person 'p-3' version 4"):
         history(MemoryReadingStore(rows), PLACE, b"p-2", 1, None, descending=False, limit=None)
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from annals.agents.reading.following.answers import COUNTED_S
 from annals.agents.reading.keeping.layout import ABSENT, AggregateRow
+from annals.agents.reading.snapshots import kept as kept_module
 from annals.agents.reading.snapshots.kept import SPACING
 from annals.agents.reading.snapshots.policy import SnapshotPolicy
 from annals.agents.reading.snapshots.recent_states import RecentStates
@@ -79,6 +81,59 @@ async def test_snapshots_are_kept_by_events_used_and_counted() -> None:
         counted = (await shard.numbers()).snapshots
         assert (counted.count, counted.hits, counted.misses) == (3, 2, 0)
         assert counted.size_bytes == sum(kept.size_bytes for kept in await shard.snapshots("p-1"))
+
+
+async def test_snapshots_are_counted_seldom_and_at_once_where_one_is_made_or_removed_by_hand() -> None:
+    """Goes red when each look at the statistics reads all snapshots, or when who made one does not see it."""
+    events = chain("p-1", 6)
+    async with reading(SnapshotPolicy(events=1, keep=9), person=events[:3]) as (shards, journals):
+        shard = shards.of("person", "p-1")
+        assert (await shard.numbers()).snapshots.count == 1
+        assert await kept_of(shard, journals["person"], events[3:]) == [3, 4, 5, 6]
+        assert (await shard.state("p-1", version=5)).version == 5
+        counted = (await shard.numbers()).snapshots
+        assert (counted.count, counted.hits) == (1, 1)
+        assert await shard.drop_snapshot("p-1", 3)
+        assert (await shard.numbers()).snapshots.count == 3
+        await shard.keep_snapshot("p-1")
+        assert (await shard.numbers()).snapshots.count == 3
+        shard._counted = shard._counted[0] - COUNTED_S - 1, shard._counted[1]  # type: ignore[attr-defined]
+        assert (await shard.numbers()).snapshots.count == 3
+
+
+async def test_of_many_snapshots_the_newest_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red when a list has no end: each of them is read for its size."""
+    monkeypatch.setattr(kept_module, "MOST_LISTED", 3)
+    events = chain("p-1", 6)
+    async with reading(SnapshotPolicy(events=1), person=events[:1]) as (shards, journals):
+        assert await kept_of(shards.of("person", "p-1"), journals["person"], events[1:]) == [4, 5, 6]
+
+
+async def test_where_states_grow_as_their_chains_do_one_stays_each_time_that_the_version_doubles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Goes red when none stays where a state has more than a quarter of its chain: all of it was folded."""
+    monkeypatch.setattr(kept_module, "SPACING", 10_000)
+    events = chain("p-1", 40)
+    async with reading(SnapshotPolicy(events=1, keep=3), person=events[:1]) as (shards, journals):
+        shard = shards.of("person", "p-1")
+        assert await kept_of(shard, journals["person"], events[1:]) == [1, 2, 4, 8, 16, 32, 38, 39, 40]
+        assert await shard.clean_snapshots() == 0  # type: ignore[attr-defined]
+        assert [kept.version for kept in await shard.snapshots("p-1")] == [1, 2, 4, 8, 16, 32, 38, 39, 40]
+
+
+@pytest.mark.parametrize("start", [0, 10])  # of the state version, and within the head: another release, another chain
+async def test_a_former_snapshot_from_which_nothing_is_folded_does_not_stay(start: int) -> None:
+    """Goes red when it is kept in the place of those that could be: a former state is folded from before it."""
+    async with reading(SnapshotPolicy(events=10, keep=2), person=chain("p-1", 1)) as (shards, journals):
+        shard, events = shards.of("person", "p-1"), chain("p-1", 60)
+        assert await kept_of(shard, journals["person"], events[1:]) == [*range(10, 61, 10)]
+        store = shard._open_store.store  # type: ignore[attr-defined]
+        rows = dict(store.range(b"n", b"o"))
+        for key in sorted(rows)[1::2]:
+            store.apply({key: rows[key][:start] + b"\xff" + rows[key][start + 1 :]})
+        assert await shard.clean_snapshots() == 2  # type: ignore[attr-defined]
+        assert [kept.version for kept in await shard.snapshots("p-1")] == [10, 30, 50, 60]
 
 
 async def test_however_long_a_chain_is_a_former_state_is_folded_from_the_last_events_before_it_alone() -> None:
