@@ -121,8 +121,9 @@ def whole_batches(data: bytes, start: int = 0, *, is_checked: bool = False) -> t
         elif (is_checked or count != last + 1) and not _is_as_written(data, at, end, checksum):
             # Compaction takes records and leaves the last offset. That one is right if what follows says so, too.
             following = data[end : end + _OFFSET_BYTES]
+            goes_on = int.from_bytes(following, "big", signed=True) >= next_offset
             is_cut_off = not is_checked and len(following) < _OFFSET_BYTES
-            if is_checked or is_cut_off or count > last + 1 or int.from_bytes(following, "big") < next_offset:
+            if is_checked or is_cut_off or count > last + 1 or not goes_on:
                 damage = f"its checksum is not {checksum:#010x}"
         if batches and (is_cut_off or magic != MAGIC):
             break
