@@ -70,7 +70,7 @@ def test_a_rotten_frame_ends_its_batch_with_a_record_without_key_and_value(codec
     body = bytearray(batch.body)
     body[at % len(body)] ^= 1 << bit
     found = list(batch._replace(body=bytes(body)).records())
-    assert 1 <= len(found) <= 5
+    assert 1 <= len(found) <= 5 + 1  # all are whole, and something is behind them
     assert len(found) == 5 or found[-1][1:] == (None, None, b"\0")
 
 

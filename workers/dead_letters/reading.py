@@ -102,9 +102,10 @@ async def read_letters(
     try:
         async with aclosing(read_range(client, where, start, end)) as steps:
             async for records in steps:
-                async for some in in_turns(records, TURN_RECORDS):
-                    for offset, key, value, headers in some:
-                        yield DeadLetterRecord(where[1], offset, key, value, _headers(headers))
+                async with aclosing(in_turns(records, TURN_RECORDS)) as turns:
+                    async for some in turns:
+                        for offset, key, value, headers in some:
+                            yield DeadLetterRecord(where[1], offset, key, value, _headers(headers))
     except RangeGoneError as error:
         raise UnreachableError(str(error)) from error
 

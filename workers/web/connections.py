@@ -270,10 +270,11 @@ class _Guarded(asyncio.Protocol):
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
 
     def eof_received(self) -> bool:
-        """Return whether the connection stays: for a moment, where something was asked that is not answered yet.
+        """Return whether the connection stays: until all that was asked is answered, and for a moment at most.
 
         A client may shut its side behind its request and wait for the answer. One that is gone looks the same: its
-        question ends after that moment. TLS has no such half of a connection.
+        question ends after that moment. Over TLS, too, one may shut its side alone (RFC 8446, section 6.1): asyncio
+        closes both.
         """
         self._inner.eof_received()
         if not self._inner.has_request or self._transport.get_extra_info("ssl_object") is not None:

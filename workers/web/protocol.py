@@ -27,19 +27,38 @@ class UnknownMethodError(BadHttpMethod):
 
 
 class HttpProtocol(RequestHandler):
-    """Hands an `UnknownMethodError` to `handle_error` where the parser only says that the method is bad."""
+    """Hands an `UnknownMethodError` to `handle_error` where the parser only says that the method is bad.
 
-    __slots__ = ()
+    A client that has shut its side is answered what it has asked, and the connection closed behind that.
+    """
+
+    __slots__ = ("_is_shut",)
 
     def __init__(self, manager: Any, **options: Any) -> None:
         """Take aiohttp's server, and the options of its protocol."""
         super().__init__(manager, **options)
         self._parser = cast("Any", _Parser(self._parser))
+        self._is_shut = False
 
     @property
     def has_request(self) -> bool:
         """Whether the head of a request was heard that is not answered yet."""
         return bool(self._messages) or self._waiter is None
+
+    def eof_received(self) -> None:
+        """Note that nothing more is asked."""
+        self._is_shut = True
+        self._close_behind_last()
+
+    async def finish_response(self, *args: Any) -> Any:
+        """Send an answer."""
+        self._close_behind_last()
+        return await super().finish_response(*args)
+
+    def _close_behind_last(self) -> None:
+        """Have aiohttp close the connection behind the answer under way, where it is the last that is wanted."""
+        if self._is_shut and not self._messages:
+            self.close()
 
 
 class _Parser:

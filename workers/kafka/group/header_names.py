@@ -39,7 +39,8 @@ from annals.workers.kafka.protocol.unpacking import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LENGTH: Final = Struct(">8xi")  # of a batch, behind its base offset; it counts from behind itself
+_HEAD: Final = Struct(">qi")  # a batch's base offset, and its length from behind these two on
+_LEAST: Final = 26  # bytes of a message of the oldest format, alone
 MAGIC_AT: Final = 16
 STEP_BYTES: Final = 8 << 20  # of one partition's records, handed out at once
 STEP_RECORDS: Final = 10_000
@@ -70,6 +71,7 @@ class _Fetched(fetcher.MemoryRecords):
         super().__init__(data)
         self.data = data
         self._at = 0
+        self._reached = 0
 
     def has_next(self) -> bool:
         """Whether there is another batch: a whole one, or a first one that is not, as brokers send none (KIP-74)."""
@@ -80,11 +82,16 @@ class _Fetched(fetcher.MemoryRecords):
         if not super().has_next():
             raise CorruptRecordException
         start = self._at
-        self._at = start + _LENGTH.size + _LENGTH.unpack_from(self.data, start)[0]
-        if self._at - start < _DefaultRecordBatchPy.HEADER_STRUCT.size:
+        base, length = _HEAD.unpack_from(self.data, start)
+        self._at = start + _HEAD.size + length
+        if base < self._reached or length < _LEAST - _HEAD.size:
+            raise CorruptRecordException
+        is_new = self.data[start + MAGIC_AT] == MAGIC
+        if is_new and self._at - start < _DefaultRecordBatchPy.HEADER_STRUCT.size:
             raise CorruptRecordException
         batch = super().next_batch()
-        if self.of_journal and self.data[start + MAGIC_AT] == MAGIC:
+        self._reached = batch.next_offset
+        if self.of_journal and is_new:
             return JournalBatch(batch, self.data[start : self._at])
         if self._at - start > LEAST_HEADER * MOST_HEADERS and not batch.compression_type and not batch.is_control_batch:
             try:
@@ -146,11 +153,22 @@ def _bytes(buffer: bytearray, at: int) -> tuple[bytes | None, int]:
 
 
 class _Batches:
-    """The whole batches of a fetch from an offset on, one after the other, as aiokafka asks for them."""
+    """The whole batches of a fetch from an offset on, one after the other, as aiokafka asks for them.
+
+    For one whose length is none, or whose offsets lead back, there is None, and no more behind it.
+    """
 
     def __init__(self, data: bytes, offset: int) -> None:
-        made = (_Batch(part) if part else None for part in _cut(data))
-        self._batches = deque(batch for batch in made if batch is None or batch.next_offset > offset)
+        self._batches: deque[_Batch | None] = deque()
+        reached = 0
+        for part in _cut(data):
+            batch = _Batch(part) if part else None
+            if batch is None or not reached <= batch.base_offset < batch.next_offset:
+                self._batches.append(None)
+                break
+            reached = batch.next_offset
+            if reached > offset:
+                self._batches.append(batch)
 
     def has_next(self) -> bool:
         """Whether there is another one."""
@@ -167,8 +185,8 @@ class _Batches:
 def _cut(data: bytes) -> Iterator[bytes]:
     """Yield the whole batches; nothing, and then no more, for one whose length is none."""
     at = 0
-    while at + _LENGTH.size <= len(data):
-        end = at + _LENGTH.size + _LENGTH.unpack_from(data, at)[0]
+    while at + _HEAD.size <= len(data):
+        end = at + _HEAD.size + _HEAD.unpack_from(data, at)[1]
         if end > len(data):
             break
         if end < at + _DefaultRecordBatchPy.HEADER_STRUCT.size:
@@ -202,7 +220,7 @@ class _PartitionRecords(fetcher.PartitionRecords):
         except CorruptRecordException as error:
             place = f"{self._tp.topic}-{self._tp.partition}"
             what = f"{place}: the record batch at offset {self.next_fetch_offset} is damaged"
-            reason = f"{what}: its checksum or its length is wrong"
+            reason = f"{what}: its checksum, its length or an offset is wrong"
             if self._value_deserializer not in BARE:
                 raise DamagedFetchError(reason) from error
             yield Unreadable(self.next_fetch_offset, reason)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Record = tuple[int, bytes | None, bytes | None, bytes]  # offset, key, value, headers as they stand
 
 _HEADER: Final = Struct(">qiibIhiqqqhii")
+_OFFSET_BYTES: Final = 8
 _LENGTH_AT: Final = 12  # the batch's length counts from behind itself
 _CHECKED_AT: Final = 21  # the checksum is of everything behind itself
 _MARKER: Final = Struct(">hh")  # version and type of a control record's key
@@ -87,41 +88,57 @@ class Batch(NamedTuple):
 
 
 def batches_of(data: bytes, start: int = 0, *, is_checked: bool = False) -> list[Batch]:
-    """Return the whole batches in a fetch from an offset; what is cut off at its end is left out.
+    """Return the whole batches in a fetch from an offset, up to one that cannot be read, as `whole_batches`."""
+    return whole_batches(data, start, is_checked=is_checked)[0]
 
-    So is one that cannot be read, and all behind it, where others are before it: the next fetch begins with it.
-    is_checked: whether the checksums must be right.
+
+def whole_batches(data: bytes, start: int = 0, *, is_checked: bool = False) -> tuple[list[Batch], ChecksumError | None]:
+    """Return the whole batches in a fetch from an offset up to one that is damaged, and what is wrong with that one.
+
+    What is cut off at the end, or of another format, is left out behind others: the next fetch begins with it. It would
+    not begin with any damaged batch: brokers pass over one that ends, by its own words, below the offset asked for.
+    is_checked: whether the checksums must be right. Where they need not be, a batch is damaged if no reading could go
+    on behind it: by its length or its base offset, which are in no checksum, or by its last offset.
 
     Raises:
         FormatError: the first batch is of another format.
-        ChecksumError: the first batch is damaged. Where checksums are not checked it is one that no reading could go on
-            behind: by its length, which is in no checksum, or by its last offset.
+        ChecksumError: the first batch is damaged.
     """
     batches: list[Batch] = []
     at, reached = 0, start
     while at + _HEADER.size <= len(data):
         base, length, _, magic, checksum, attributes, last, _, _, producer, _, _, count = _HEADER.unpack_from(data, at)
         end, next_offset = at + _LENGTH_AT + length, base + last + 1
-        damage = ""
-        if end > len(data):
+        damage, is_cut_off = "", end > len(data)
+        if is_cut_off:
             damage = f"of its {length} bytes there are {len(data) - at - _LENGTH_AT}"
         elif end < at + _HEADER.size:
             damage = f"{length} bytes are no length"
+        elif batches and base < reached:
+            damage = f"it begins at offset {base}, and those before it reach to {reached}"
         elif next_offset <= reached:
             damage = f"it ends below offset {next_offset}, and those before it reach to {reached}"
         elif (is_checked or count != last + 1) and not _is_as_written(data, at, end, checksum):
-            damage = f"its checksum is not {checksum:#010x}"
-        if batches and (damage or magic != MAGIC):
+            # Compaction takes records and leaves the last offset. That one is right if what follows says so, too.
+            following = data[end : end + _OFFSET_BYTES]
+            goes_on = int.from_bytes(following, "big", signed=True) >= next_offset
+            is_cut_off = not is_checked and len(following) < _OFFSET_BYTES
+            if is_checked or is_cut_off or count > last + 1 or not goes_on:
+                damage = f"its checksum is not {checksum:#010x}"
+        if batches and (is_cut_off or magic != MAGIC):
             break
         if magic != MAGIC:
             raise FormatError(f"the record batch at offset {base} has format {magic}: only {MAGIC} is read")
         if damage:
-            raise ChecksumError(f"the record batch at offset {base} is damaged: {damage}")
+            error = ChecksumError(f"the record batch at offset {base} is damaged: {damage}")
+            if not batches:
+                raise error
+            return batches, error
         batches.append(Batch(base, next_offset, producer, attributes, count, data[at + _HEADER.size : end]))
         at, reached = end, next_offset
     if data and not batches:
         raise ChecksumError(f"the record batch at offset {start} is damaged: there are {len(data)} bytes of it")
-    return batches
+    return batches, None
 
 
 def _is_as_written(data: bytes, at: int, end: int, checksum: int) -> bool:

@@ -7,7 +7,8 @@ Who reads a journal at a hundred thousand events a second, in several processes 
 from __future__ import annotations
 
 import asyncio
-from itertools import chain
+from contextlib import aclosing
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -25,11 +26,11 @@ from aiokafka.structs import TopicPartition
 
 from annals.agents.folding.turns import TURN_RECORDS
 from annals.agents.waiting import in_turns
-from annals.workers.kafka.protocol.record_batches import Batch, ChecksumError, batches_of
+from annals.workers.kafka.protocol.record_batches import Batch, ChecksumError, whole_batches
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Iterator
 
     from aiokafka.client import AIOKafkaClient
 
@@ -64,13 +65,14 @@ class Next(NamedTuple):
 class _Part(NamedTuple):
     """What one fetch brought: the batches, and which transactions in them were aborted (producer, first offset).
 
-    stable: the last stable offset at the time.
+    stable: the last stable offset at the time, or shortly before. damage: of the batch behind these, if any.
     """
 
     batches: list[Batch]
     aborted: list[tuple[int, int]]
     size: int
     stable: int
+    damage: ChecksumError | None
 
 
 async def bounds(
@@ -142,13 +144,15 @@ async def read_range(
             else:
                 await _require_end(client, where, end)
             fetching = None
-            if position < end:
+            if position < end and part.damage is None:
                 needed = part.size * (end - position) // max(1, position - begin) + LEAST_BYTES
                 fetching = fetch(min(most_bytes, needed))
                 await asyncio.sleep(0)  # the request goes out before the work begins
             for records in _steps(_committed(part, begin, end)):
                 yield records
                 await asyncio.sleep(0)  # what is packed well is many steps
+            if position < end and part.damage is not None:
+                raise _placed(where, part.damage)
     finally:
         if fetching is not None and not fetching.cancel() and not fetching.cancelled():
             fetching.exception()  # of what nobody wants any more: asked for, it is not told at the end of the task
@@ -167,6 +171,7 @@ class NextRecords:
         """Begin with none."""
         self._ahead: list[Record] = []
         self._start = -1
+        self._is_damaged = False  # there, behind what was read before
         self._behind = Next([], 0, is_end=False)
 
     async def read(self, client: AIOKafkaClient, where: Where, start: int, most: int) -> Next:
@@ -181,7 +186,9 @@ class NextRecords:
         is_new = not self._ahead or self._start != start
         if is_new:
             self._keep([], 0)
-            found = await _next(client, where, start, most)
+            # The batch before a damaged one, with which brokers send it: asked for itself they may pass over it.
+            since = start - 1 if self._is_damaged and self._start == start else start
+            found, self._is_damaged = await _next(client, where, since, start, most)
             self._behind = found._replace(records=[])
             ahead, size = found.records, sum(map(_size, found.records))
         else:
@@ -199,21 +206,26 @@ class NextRecords:
             self._sizes[self] = size
 
 
-async def _next(client: AIOKafkaClient, where: Where, start: int, most: int) -> Next:
-    """Return what one fetch brings from an offset on: so many, or more up to AHEAD_BYTES."""
-    part = await _fetch(client, where, start, FETCH_BYTES, wait_ms=0)
+async def _next(client: AIOKafkaClient, where: Where, since: int, start: int, most: int) -> tuple[Next, bool]:
+    """Return what one fetch brings from an offset on: so many, or more up to AHEAD_BYTES.
+
+    Also whether the batch behind that is damaged. since: where the fetch begins.
+    """
+    part = await _fetch(client, where, since, FETCH_BYTES, wait_ms=0)
+    next_offset = max(start, part.batches[-1].next_offset) if part.batches else start
+    if part.damage is not None and next_offset == start:
+        raise _placed(where, part.damage)
     records: list[Record] = []
     size = 0
-    async for some in in_turns(chain.from_iterable(_committed(part, 0, part.stable)), TURN_RECORDS):
-        for record in some:
-            if record[0] < start:
-                continue
-            records.append(record)
-            size += _size(record)
-            if size > STEP_BYTES or (len(records) >= most and size > AHEAD_BYTES):
-                return Next(records, record[0] + 1, is_end=record[0] + 1 >= part.stable)
-    next_offset = max(start, part.batches[-1].next_offset) if part.batches else start
-    return Next(records, next_offset, is_end=next_offset >= part.stable)
+    async with aclosing(in_turns(chain.from_iterable(_committed(part, start, next_offset)), TURN_RECORDS)) as turns:
+        async for some in turns:
+            for record in some:
+                records.append(record)
+                size += _size(record)
+                if size > STEP_BYTES or (len(records) >= most and size > AHEAD_BYTES):
+                    return Next(records, record[0] + 1, is_end=record[0] + 1 >= part.stable), False
+    is_damaged = part.damage is not None
+    return Next(records, next_offset, is_end=next_offset >= part.stable and not is_damaged), is_damaged
 
 
 async def _require_end(client: AIOKafkaClient, where: Where, end: int) -> None:
@@ -241,16 +253,19 @@ async def _fetch(
                 raise LeaderNotAvailableError(f"{topic}-{partition} has no leader at present")
             request = FetchRequest(wait_ms, 1, limit, LAST_STABLE, [(topic, [(partition, position, limit)])])
             answer = await client.send(leader, request)
-            if not answer.topics:  # what is asked next, the broker reads when the time is over (KIP-219)
-                raise RequestTimedOutError(f"a quota has the brokers send nothing of {topic}-{partition}")
-            (((_, ((_, code, *rest),)),),) = (answer.topics,)
-            if code:
-                raise for_code(code)(f"{topic}-{partition}")
-            return _part(rest, position, answer.API_VERSION, is_checked=is_checked)
+            deadline += answer.throttle_time_ms / 1000  # what a quota takes is not the leader's being away
+            part = _part(where, answer, position, is_checked=is_checked) if answer.topics else None
+            if part is not None and (part.batches or part.stable <= position):
+                is_within = not part.batches or part.batches[-1].next_offset <= part.stable
+                return part if is_within else _bounded(part, (await bounds(client, [where]))[where][1])
+            if asyncio.get_running_loop().time() > deadline:
+                raise ChecksumError(_unread(position)) if part else _unsent(where)
+            wait_ms = FETCH_WAIT_MS  # in less, tiered storage may have nothing each time
+            await asyncio.sleep(RETRY_S)
         except ChecksumError as error:
-            raise ChecksumError(f"{topic}-{partition}: {error}") from error
+            raise _placed(where, error) from error
         except CorruptRecordException as error:
-            raise ChecksumError(f"{topic}-{partition}: {_unread(position)}") from error
+            raise _placed(where, ChecksumError(_unread(position))) from error
         except OffsetOutOfRangeError as error:
             raise RangeGoneError(
                 f"{topic}-{partition} has no offset {position} any more: it was cut or made anew while it was read"
@@ -259,14 +274,40 @@ async def _fetch(
             await _wait_for_leader(client, error, deadline)
 
 
-def _part(members: Sequence[Any], start: int, version: int, *, is_checked: bool) -> _Part:
+def _part(where: Where, answer: Any, start: int, *, is_checked: bool) -> _Part:
+    (((_, ((_, code, *members),)),),) = (answer.topics,)
+    if code:
+        raise for_code(code)(f"{where[0]}-{where[1]}")
     data = members[-1] or b""
-    aborted = members[-3] if version >= PREFERRED_REPLICA_VERSION else members[-2]
-    batches = batches_of(data, start, is_checked=is_checked)
-    stable = members[1]
-    if not batches and start < stable:
-        raise ChecksumError(_unread(start))
-    return _Part(batches, sorted(aborted or [], key=lambda each: each[1]), len(data), stable)
+    aborted = members[-3] if answer.API_VERSION >= PREFERRED_REPLICA_VERSION else members[-2]
+    batches, damage = whole_batches(data, start, is_checked=is_checked)
+    return _Part(batches, sorted(aborted or [], key=lambda each: each[1]), len(data), members[1], damage)
+
+
+def _bounded(part: _Part, end: int) -> _Part:
+    """Return what was fetched below the last stable offset of now: what leads beyond it has another base offset.
+
+    Raises:
+        ChecksumError: the first batch does.
+    """
+    batches = list(takewhile(lambda batch: batch.next_offset <= end, part.batches))
+    if batches == part.batches:
+        return part._replace(stable=end)
+    beyond = part.batches[len(batches)]
+    damage = f"it ends below offset {beyond.next_offset}, and the partition at {end}"
+    error = ChecksumError(f"the record batch at offset {beyond.base_offset} is damaged: {damage}")
+    if not batches:
+        raise error
+    return part._replace(batches=batches, stable=end, damage=error)
+
+
+def _placed(where: Where, error: ChecksumError) -> ChecksumError:
+    return ChecksumError(f"{where[0]}-{where[1]}: {error}")
+
+
+def _unsent(where: Where) -> RequestTimedOutError:
+    """Say why answers have no partition: what is asked next, a broker reads when a quota's time is over (KIP-219)."""
+    return RequestTimedOutError(f"a quota has the brokers send nothing of {where[0]}-{where[1]}")
 
 
 def _unread(offset: int) -> str:

@@ -69,9 +69,10 @@ async def records_until(
         start = max(start, (await bounds(client, [where]))[where][0])
         async with aclosing(read_range(client, where, start, end, most_bytes)) as steps:
             async for records in steps:
-                async for some in in_turns(records, TURN_RECORDS):
-                    for record in some:
-                        yield record
+                async with aclosing(in_turns(records, TURN_RECORDS)) as turns:
+                    async for some in turns:
+                        for record in some:
+                            yield record
     except ChecksumError:
         raise
     except (FormatError, RangeGoneError) as error:

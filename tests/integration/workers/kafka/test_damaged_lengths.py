@@ -12,6 +12,7 @@ from aiokafka.client import AIOKafkaClient
 
 from annals.agents.ports import DamagedBatchError
 from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read import ranges
 from annals.workers.kafka.read.ranges import NextRecords, read_range
 from annals.workers.kafka.read.single_record import record_at
 from annals.workers.tools.broker import Broker
@@ -57,6 +58,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> 
         assert done.returncode == 0, done.stderr
         asyncio.run(fill(made))
         yield made
+
+
+@pytest.fixture(autouse=True)
+def asked_again_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a leader that sends nothing; commands in processes of their own ask for half a minute."""
+    monkeypatch.setattr(ranges, "PATIENCE_S", 2.0)
 
 
 async def fill(broker: Broker) -> None:

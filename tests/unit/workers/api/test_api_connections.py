@@ -12,6 +12,7 @@ from annals.workers.api.http.answers import json_answer
 from annals.workers.api.http.routing import Answer, NoParameters, Route, Scope
 from annals.workers.settings import Settings
 from annals.workers.web.connections import Connections, Limits
+from annals.workers.web.protocol import HttpProtocol
 from api_serving import Audit, serving
 from following import until
 
@@ -88,6 +89,30 @@ async def test_who_shuts_its_side_behind_its_questions_is_answered():
             answer = await asked_and_shut(api.port, count * ASK)
             assert answer.count(b"HTTP/1.1 200 OK") == answer.count(b'{"text":"x"}') == count
         assert await asked_and_shut(api.port, ASK[:-2]) == b""
+
+
+async def test_who_shuts_its_side_is_answered_when_the_answer_is_there_and_is_let_go_behind_it(monkeypatch):
+    """Goes red when the connection is held until a bound on it comes, which is an hour here."""
+    monkeypatch.setattr("annals.workers.web.connections.LINGER_S", 3600)
+    held, connections, shut = Held(), Connections(), []
+    told = HttpProtocol.eof_received
+
+    def tell(self):
+        told(self)
+        shut.append(self)
+
+    monkeypatch.setattr(HttpProtocol, "eof_received", tell)
+    async with serving([route(held)], connections=connections) as api, asyncio.timeout(WITHIN_S):
+        for count in (1, 3):
+            async with connected(api.port, 1, count * ASK) as [(reader, writer)]:
+                writer.write_eof()
+                await until(lambda: held.asked == 1 and shut)
+                held.may.set()
+                answer = await reader.read()
+            assert answer.count(b"HTTP/1.1 200 OK") == answer.count(b'{"text":"x"}') == count
+            held.may.clear()
+            shut.clear()
+        await until(lambda: len(connections) == 0)
 
 
 async def test_a_question_that_lasts_ends_soon_when_its_client_has_shut_its_side():

@@ -8,6 +8,7 @@ from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
@@ -133,7 +134,7 @@ def parts(record: Any) -> tuple[Any, ...]:
     return record.offset, record.key, record.value, record.timestamp // 1000, record.headers
 
 
-DAMAGED = "events.person-0: the record batch at offset 1 is damaged: its checksum or its length is wrong"
+DAMAGED = "events.person-0: the record batch at offset 1 is damaged: its checksum, its length or an offset is wrong"
 
 
 def before_and_in_a_damaged_batch(deserializer: Any) -> _PartitionRecords:
@@ -163,6 +164,40 @@ def test_of_a_batch_whose_length_is_wrong_the_place_is_named(length: int, deseri
     assert [each.offset for each in found[: len(found) - 1 if not before or length < 1 << 20 else None]] == [0] * before
     if not before or length < 1 << 20:  # behind another one it may be cut off, and the next fetch begins with it
         assert found[-1] == Unreadable(1, DAMAGED.replace("events", "commands"))
+
+
+def other_base(data: bytes, base: int) -> bytes:
+    return base.to_bytes(8, "big", signed=True) + data[8:]
+
+
+def other_last(data: bytes, last: int) -> bytes:
+    return data[:23] + last.to_bytes(4, "big", signed=True) + data[27:]
+
+
+@pytest.mark.parametrize("headers", [[], HEADERS], ids=["aiokafka's decoder", "ours"])
+@pytest.mark.parametrize("deserializer", [undressed, carried_alone])
+@pytest.mark.parametrize(
+    "damaged",
+    [lambda data: other_base(data, 0), lambda data: other_base(data, -1), lambda data: other_last(data, -1)],
+    ids=["base 0", "base -1", "last -1"],
+)
+def test_of_a_batch_whose_offset_leads_back_the_place_is_named(
+    damaged: Callable[[bytes], bytes], deserializer: Any, headers: list[Any]
+) -> None:
+    """Goes red when it is passed over, and what is behind it is read: the base offset of a batch is in no checksum."""
+    data = batch(0, [headers]) + damaged(batch(1, [headers])) + batch(2, [headers])
+    first, second = read(data, deserializer=deserializer)
+    assert (first.offset, second) == (0, Unreadable(1, DAMAGED.replace("events", "commands")))
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+def test_short_messages_of_older_formats_are_read(magic: int) -> None:
+    builder = LegacyRecordBatchBuilder(magic, compression_type=0, batch_size=1 << 20)
+    for offset in (5, 6):
+        builder.append(offset, timestamp=T0, key=b"k", value=b"v")
+    assert [(each.offset, each.key, each.value) for each in read(bytes(builder.build()))] == [
+        (offset, b"k", b"v") for offset in (5, 6)
+    ]
 
 
 def test_whoever_reads_a_partition_by_itself_learns_that_a_batch_is_damaged() -> None:
