@@ -2,7 +2,7 @@
 
 import contextlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from annals.workers.tools.broker import Broker
@@ -47,23 +47,6 @@ def newest_batch(broker: Broker, topic: str, partition: int) -> tuple[Path, int,
             newest = base, at, length
         at += HEAD.size + length
     return segment, *newest
-
-
-@contextlib.contextmanager
-def of_length(broker: Broker, topic: str, changed: Callable[[int], int], partition: int = 0) -> Iterator[int]:
-    """Change the length of a partition's newest batch, and change it back; its offset. The broker may be up."""
-    segment, offset, at, length = newest_batch(broker, topic, partition)
-
-    def put(length: int) -> None:
-        with segment.open("r+b") as file:
-            file.seek(at)
-            file.write(HEAD.pack(offset, length))
-
-    put(changed(length))
-    try:
-        yield offset
-    finally:
-        put(length)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,9 @@
 """A broker's disk changes a record batch under running workers: its partition alone waits, and says for which."""
 
-from collections.abc import Callable
-
 import psutil
 import pytest
 from chaos_commands import persons, rename
-from chaos_damage import flipped, of_length
+from chaos_damage import flipped
 from chaos_publishing import service_of
 from chaos_records import home_of
 from chaos_scenario import Scenario, assert_clean
@@ -62,38 +60,3 @@ async def test_a_damaged_batch_holds_its_partition_alone_and_all_goes_on_once_it
     eventually(lambda: subscribers.read().has("all") == 3 * PEOPLE, "all are published", told=people.told)
     assert set(check_subscriber(chains, subscribers.places("all")).counts().values()) == {0}
     subscribers.close()
-
-
-def none_at_all(length: int) -> int:
-    return 0 * length
-
-
-def beyond_the_file(length: int) -> int:
-    return length + (1 << 30)
-
-
-@pytest.mark.parametrize("length", [none_at_all, beyond_the_file])
-def test_a_batch_whose_length_is_wrong_does_so_too(
-    people: Scenario, chaos_broker: Broker, length: Callable[[int], int]
-) -> None:
-    """Goes red when the process begins anew: no checksum has the length, and brokers send what they take it for."""
-    worker = people.start("a").until_ready()
-    people.send(persons(PEOPLE, 0))
-    assert_clean(people.until_answered())
-    process = psutil.Process(worker.process.pid)
-    process.suspend()  # it has not fetched the batch yet
-    people.send(rename(number, 1) for number in range(PEOPLE))
-    topic = f"{people.prefix}commands.person"
-    with of_length(chaos_broker, topic, length) as offset:
-        process.resume()
-        worker.until_reason("write: person-0 is ", f"{topic}-0: the record batch at offset {offset} is damaged")
-        there = [number for number in range(PEOPLE) if home_of(f"p-{number}".encode(), 2)]
-        people.send(rename(number, 2) for number in there)
-        eventually(
-            lambda: len(people.read().by_place["outcomes.person", 1]) == 3 * len(there),
-            "the other goes on",
-            told=people.told,
-        )
-        assert "the app crashed" not in worker.log.read_text()
-    worker.until_ready()
-    assert_clean(people.until_answered())
