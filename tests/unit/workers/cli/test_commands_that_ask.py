@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import json
-from contextlib import AsyncExitStack, redirect_stderr, redirect_stdout
+from contextlib import AsyncExitStack
 
 import pytest
 from aiohttp import web
@@ -18,24 +16,9 @@ from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routes.listed import ListRoutes
 from annals.workers.api.routes.snapshots import SnapshotRoutes
 from annals.workers.api.routes.stats import StatsRoutes
-from annals.workers.cli import main
 from api_serving import Alone, Audit, reading, serving
 from chained import chain
-
-
-async def annals(monkeypatch: pytest.MonkeyPatch, port: int, *words: str) -> tuple[int, str, str]:
-    """Run a command against the API of this process, beside it."""
-    monkeypatch.setenv("ANNALS_API_URL", f"http://127.0.0.1:{port}")
-    out, errors = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
-
-    def run() -> int:
-        with redirect_stdout(out), redirect_stderr(errors), pytest.raises(SystemExit) as ended:
-            main(list(words))
-        out.flush()
-        return int(str(ended.value.code))
-
-    status = await asyncio.to_thread(run)
-    return status, out.buffer.getvalue().decode(), errors.getvalue()  # type: ignore[attr-defined]
+from commands_beside import annals
 
 
 async def test_states_snapshots_events_and_statistics_are_told_by_the_command_line(
@@ -58,7 +41,7 @@ async def test_states_snapshots_events_and_statistics_are_told_by_the_command_li
             who = "person", "p/1 ü"
 
             async def said(status: int, *words: str) -> str:
-                code, out, errors = await annals(monkeypatch, api.port, *words)
+                code, out, errors = await annals(monkeypatch, f"http://127.0.0.1:{api.port}", *words)
                 assert code == status, (words, out, errors)
                 return out or errors
 
@@ -113,7 +96,7 @@ async def test_an_id_is_asked_for_as_it_is(monkeypatch: pytest.MonkeyPatch, aggr
             stack.enter_context(capture_logs())
             url = f"http://127.0.0.1:{api.port}"
             for words in (["state"], ["snapshots", "create"], ["snapshots", "list"], ["events", "--api", url]):
-                status, out, errors = await annals(monkeypatch, api.port, *words, "person", aggregate_id)
+                status, out, errors = await annals(monkeypatch, url, *words, "person", aggregate_id)
                 assert (status, bool(out), errors) == (0, True, ""), words
 
 
@@ -123,7 +106,7 @@ async def test_an_api_that_is_not_there_is_said_in_a_line_and_no_token_is_shown(
 ) -> None:
     monkeypatch.setenv("ANNALS_API_TOKEN", "very-secret")
     gone = "http://127.0.0.1:1"
-    status, out, errors = await annals(monkeypatch, 1, *words.format(gone).split())
+    status, out, errors = await annals(monkeypatch, "http://127.0.0.1:1", *words.format(gone).split())
     assert (status, out) == (2, "")
     assert errors.startswith(f"annals: no API answers at {gone}")
     assert errors.count("\n") == 1
@@ -132,7 +115,7 @@ async def test_an_api_that_is_not_there_is_said_in_a_line_and_no_token_is_shown(
 
 @pytest.mark.parametrize("address", ["https://u:very-secret@h/", "https://h/?t=very-secret", "https://h/#very-secret"])
 async def test_an_address_that_is_refused_may_hold_a_secret(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    status, out, errors = await annals(monkeypatch, 1, "state", "person", "p", "--api", address)
+    status, out, errors = await annals(monkeypatch, "http://127.0.0.1:1", "state", "person", "p", "--api", address)
     assert (status, out) == (2, "")
     assert "what is given is not an http or https address without user, password, query and fragment" in errors
     assert "very-secret" not in errors
@@ -161,7 +144,7 @@ async def test_another_service_is_not_taken_for_an_api(
 
     async with RawTestServer(other) as server:
         url = f"http://127.0.0.1:{server.port}"
-        code, out, errors = await annals(monkeypatch, server.port or 0, *words.format(url).split())
+        code, out, errors = await annals(monkeypatch, f"http://127.0.0.1:{server.port}", *words.format(url).split())
     assert (code, out) == (2, "")
     assert errors.startswith(f"annals: no API answers at {url} (")
     assert errors.count("\n") == 1

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
-from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +16,7 @@ from structlog.testing import capture_logs
 
 from annals.agents.aggregates import REGISTRY
 from annals.schemas.cid import cid_text
-from annals.workers.cli import main
+from commands_beside import annals
 from gathered import event, id_in
 from gathered_serving import deployed, read_all
 from processes import ENTRY_POINT, own_environment
@@ -29,21 +28,6 @@ ONE_EACH = dict.fromkeys(REGISTRY, 1) | {"person": 2}
 ALL = [(kind, partition) for kind, count in ONE_EACH.items() for partition in range(count)]
 WITHIN_S = 300
 FIRST, SECOND = id_in(0, 2), id_in(1, 2)
-
-
-async def annals(monkeypatch: pytest.MonkeyPatch, url: str, *words: str) -> tuple[int, str, str]:
-    """Run a command against an API of this process, beside it."""
-    monkeypatch.setenv("ANNALS_API_URL", url)
-    out, errors = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
-
-    def run() -> int:
-        with redirect_stdout(out), redirect_stderr(errors), pytest.raises(SystemExit) as ended:
-            main(list(words))
-        out.flush()
-        return int(str(ended.value.code))
-
-    status = await asyncio.to_thread(run)
-    return status, out.buffer.getvalue().decode(), errors.getvalue()  # type: ignore[attr-defined]
 
 
 @asynccontextmanager
