@@ -147,6 +147,11 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def snapshots_of(shard: Any, aggregate_id: str = "p-1") -> list[Any]:
+    """All snapshots that a shard keeps of an aggregate, the newest last."""
+    return [*await shard.snapshots(aggregate_id, behind=None, descending=False, limit=1_000)]
+
+
 def soon() -> float:
     """A deadline for what must come."""
     return time.monotonic() + WITHIN_S

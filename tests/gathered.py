@@ -212,7 +212,7 @@ class InProcess:
     async def ask(
         self, member: Member, kind: str, partition: int, question: Any, deadline: float, *, standby: bool = False
     ) -> Any:
-        from annals.agents.reading.gathering.questions import put
+        from annals.agents.reading.gathering.replies import put
 
         self.asked.append((member.id, standby))
         if member.id in self.frozen:

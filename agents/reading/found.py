@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +75,25 @@ class FoundAggregate(Struct, frozen=True):
     last_at: str
     block_bytes: int
     snapshot_version: int | None
+
+
+class AggregatePage(Struct, frozen=True, array_like=True):
+    """Aggregates by id, and whether there were no more.
+
+    offset: they rest on the events that count below it; None from a worker of a release that does not tell. behind: the
+    id up to which was looked, where the page ended before it was full.
+    """
+
+    aggregates: list[FoundAggregate]
+    is_end: bool
+    offset: int | None = None
+    behind: str | None = None
+
+    @property
+    def until(self) -> str | None:
+        """The id up to which there are no others; None: there are no more."""
+        last = self.aggregates[-1].aggregate_id if self.aggregates else None
+        return None if self.is_end else self.behind or last
 
 
 class KeptSnapshot(Struct, frozen=True):
@@ -189,6 +209,23 @@ class RowPage(Struct, frozen=True):
         """The place up to which there are no other rows; None: there are no more, or nothing was asked for."""
         last = self.rows[-1].key if self.rows else None
         return None if self.is_end else self.behind or last
+
+
+def union_of(pages: Sequence[RowPage], limit: int) -> RowPage:
+    """Return a page of the rows that any of several pages of one partition has, up to where all of them know them."""
+    if len(pages) == 1:
+        return pages[0]
+    cut = min((page.until for page in pages if page.until is not None), default=None)
+    rows = {row.key: row for page in pages for row in page.rows if cut is None or row.key <= cut}
+    keys = sorted(rows)
+    is_full = len(keys) > limit
+    return replace(
+        min(pages, key=lambda page: page.position.offset),
+        rows=[rows[key] for key in keys[:limit]],
+        is_end=cut is None and not is_full,
+        behind=None if is_full else cut,
+        stale=next((page.stale for page in pages if page.stale is not None), None),
+    )
 
 
 class JournalEvent(NamedTuple):

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import JournalRecord, StoreDamagedError
     from annals.agents.reading.found import (
+        AggregatePage,
         EventFilter,
         EventPage,
-        FoundAggregate,
         FoundEvent,
         FoundState,
         JournalRun,
@@ -77,6 +77,9 @@ class ReadView(Protocol):
 
     def range(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Return the rows from `first` (inclusive) to `last` (exclusive) by key; reverse: from the last one down."""
+
+    def keys(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[bytes]:
+        """Return the keys of such a range alone: nothing of the rows, which may be large, is held."""
 
 
 class Rows(ReadView, Protocol):
@@ -242,11 +245,13 @@ class ReadingShard(Protocol):
 
     async def aggregates(
         self, *, status: str | None, since: datetime | None, until: datetime | None, after: str | None, limit: int
-    ) -> tuple[list[FoundAggregate], bool]:
-        """Return aggregates by id, behind `after`, and whether there were no more; since, until: of the last event."""
+    ) -> AggregatePage:
+        """Return a page of aggregates by id, behind `after`; since, until: of the last event."""
 
-    async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
-        """Return an aggregate's kept snapshots, the newest 1,000 of them, the newest last."""
+    async def snapshots(
+        self, aggregate_id: str, *, behind: int | None, descending: bool, limit: int
+    ) -> list[KeptSnapshot]:
+        """Return an aggregate's kept snapshots by version, behind one; descending: the newest first."""
 
     async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:
         """Keep the state that an aggregate has now; None if there is no such aggregate."""

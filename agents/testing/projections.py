@@ -52,6 +52,10 @@ class MemoryRows:
         keys = sorted((key for key in self.values if first <= key < last), reverse=reverse)
         return ((key, self.values[key]) for key in keys)
 
+    def keys(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[bytes]:
+        """Return the keys of such a range."""
+        return (key for key, _ in self.range(first, last, reverse=reverse))
+
     def put(self, key: bytes, value: bytes) -> None:
         """Set a row."""
         self.values[key] = value

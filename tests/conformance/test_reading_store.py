@@ -51,6 +51,7 @@ def test_a_range_is_in_order_with_its_first_and_without_its_last(store, reverse)
     for first, last in ((0, 384), (1, 128), (0, 129), (100, 300), (5, 5), (200, 10)):
         found = list(store.range(b"k%04d" % first, b"k%04d" % last, reverse=reverse))
         assert found == (whole[first:last][::-1] if reverse else whole[first:last])
+        assert list(store.keys(b"k%04d" % first, b"k%04d" % last, reverse=reverse)) == [key for key, _ in found]
 
 
 @pytest.mark.parametrize("reverse", [False, True])

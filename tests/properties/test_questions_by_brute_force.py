@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from beginnings import BEGINNINGS
@@ -16,6 +16,9 @@ from annals.agents.testing.histories import histories
 from annals.schemas.values.refs import ref_text
 from annals.schemas.values.standards.calendar import instant
 from projecting import GlobalStores, Journals, MemoryShards, global_reader, read_to_the_ends, row_answers
+
+if TYPE_CHECKING:
+    from annals.agents.reading.read_models.row_answers import RowAnswers
 
 IDS = ("a", "b", "f", "p-1", "\u00c4")
 NOW = "2026-06-01T00:00:00Z"
@@ -38,12 +41,27 @@ def asked(journals: Journals, question: str, given_: dict[str, Any]) -> list[dic
         reader = global_reader(journals, GlobalStores())
         async with read_to_the_ends(reader, journals):
             shards = MemoryShards(journals, kinds=QUESTIONS[question].projection.wanted)
-            answer = await row_answers(shards, reader).ask(question, given_)
+            answers = row_answers(shards, reader)
+            answer = await answers.ask(question, given_)
             assert not answer.missing
             assert not answer.stale
+            assert await paged(answers, question, given_, len(answer.rows)) == sorted(map(repr, answer.rows))
             return answer.rows
 
     return asyncio.run(ask())
+
+
+async def paged(answers: RowAnswers, question: str, given_: dict[str, Any], count: int) -> list[str]:
+    """The rows of all pages of two, in no order."""
+    found: list[str] = []
+    page = await answers.ask(question, given_, limit=2)
+    found += map(repr, page.rows)
+    while not page.is_end:
+        assert len(page.rows) <= 2
+        page = await answers.ask(question, given_, page.after, 2, page.version)
+        found += map(repr, page.rows)
+        assert len(found) <= count
+    return sorted(found)
 
 
 def people(states: dict[str, Any], email: str) -> list[str]:

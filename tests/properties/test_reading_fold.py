@@ -320,6 +320,9 @@ class Looked:
             self.rows += 1
             yield row
 
+    def keys(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[bytes]:
+        return (key for key, _ in self.range(first, last, reverse=reverse))
+
 
 @pytest.mark.parametrize("descending", [False, True])
 def test_a_page_of_a_time_looks_at_little_more_than_what_it_gives(*, descending: bool) -> None:

@@ -16,11 +16,10 @@ import aiohttp
 import msgspec
 
 from annals.agents.reading.gathering.all_shards import NotHereError
-from annals.agents.reading.gathering.questions import (
+from annals.agents.reading.gathering.questions import WAITS, Asked
+from annals.agents.reading.gathering.replies import (
     FAILURES,
     NOT_HERE,
-    WAITS,
-    Asked,
     Reply,
     UnreadableReplyError,
     read_answer,

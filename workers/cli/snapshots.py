@@ -11,7 +11,7 @@ import click
 import orjson
 
 from annals.workers.cli.arguments import AS_JSON, IdType, KindType
-from annals.workers.cli.asking import PAGE, asked, asks_api, listed
+from annals.workers.cli.asking import PAGE, ask, asked, asks_api, connected, listed
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.output import flush, print_line
@@ -38,11 +38,10 @@ def snapshots() -> None:
 @asks_api()
 @AS_JSON
 def list_(settings: Settings, kind: str, aggregate_id: str | None, *, as_json: bool) -> int:
-    """List the snapshots of the aggregate ID, the newest 1,000 of them, or the newest one of each aggregate of KIND."""
-    if aggregate_id is None:
-        kept = asyncio.run(_newest_of_kind(settings, kind))
-    else:
-        kept = asked(settings, "GET", _path(kind, aggregate_id))["snapshots"]
+    """List the snapshots of the aggregate ID by version, or the newest one of each aggregate of KIND."""
+    kept = asyncio.run(
+        _newest_of_kind(settings, kind) if aggregate_id is None else _of_aggregate(settings, kind, aggregate_id)
+    )
     if as_json:
         click.echo(orjson.dumps({"snapshots": kept}).decode())
     else:
@@ -62,15 +61,13 @@ def list_(settings: Settings, kind: str, aggregate_id: str | None, *, as_json: b
 def show(settings: Settings, kind: str, aggregate_id: str, version: int | None, *, as_json: bool) -> int:
     """Show a snapshot of the aggregate ID, and the state at its version.
 
-    It is that of VERSION, which is one of the newest 1,000; without VERSION the newest.
+    It is that of VERSION; without VERSION the newest.
     """
-    of_all = asked(settings, "GET", _path(kind, aggregate_id))["snapshots"]
-    wanted = [each for each in of_all if version in {None, each["version"]}]
-    if not wanted:
+    kept = asyncio.run(_one_of(settings, kind, aggregate_id, version))
+    if kept is None:
         which = "" if version is None else f" of version {version}"
         click.echo(f"annals: there is no snapshot{which} of {kind} {aggregate_id!r}", err=True)
         return ANSWER_IS_NO
-    kept = wanted[-1]
     state = asked(settings, "GET", f"{_aggregate(kind, aggregate_id)}?version={kept['version']}")["state"]
     if as_json:
         print_line(orjson.dumps({**kept, "state": state}))
@@ -133,6 +130,24 @@ async def _newest_of_kind(settings: Settings, kind: str) -> list[dict[str, Any]]
             async for each in aggregates
             if each["snapshot_version"] is not None
         ]
+
+
+async def _of_aggregate(settings: Settings, kind: str, aggregate_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    path: str | None = f"{_path(kind, aggregate_id)}?limit={PAGE}"
+    async with connected(settings) as client:
+        while path is not None:
+            page = await ask(client, "GET", path)
+            found, path = found + page["snapshots"], page["next"]
+    return found
+
+
+async def _one_of(settings: Settings, kind: str, aggregate_id: str, version: int | None) -> dict[str, Any] | None:
+    """Return the snapshot of a version, or the newest; None if there is none."""
+    path = f"{_path(kind, aggregate_id)}?order=desc&limit={1 if version is None else PAGE}"
+    newest_first = listed(settings, path, "snapshots")
+    async with aclosing(newest_first) as found:
+        return await anext((each async for each in found if version in {None, each["version"]}), None)
 
 
 def _aggregate(kind: str, aggregate_id: str) -> str:

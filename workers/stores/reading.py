@@ -64,6 +64,10 @@ class RocksReadingStore(Database):
         """Return the rows from `first` to below `last` as they are now."""
         return _rows(self._iterator(), self.folder, first, last, reverse=reverse)
 
+    def keys(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[bytes]:
+        """Return the keys from `first` to below `last` as they are now."""
+        return _keys(self._iterator(), self.folder, first, last, reverse=reverse)
+
     @contextmanager
     def view(self) -> Iterator[ReadView]:
         """Return a view that later batches do not change, but for what `get_many` says of rows written once."""
@@ -136,14 +140,25 @@ class _View:
         """Return the rows from `first` to below `last`."""
         return _rows(self._iterator, self._folder, first, last, reverse=reverse)
 
+    def keys(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[bytes]:
+        """Return the keys from `first` to below `last`."""
+        return _keys(self._iterator, self._folder, first, last, reverse=reverse)
 
-def _rows(iterator: Any, folder: Path, first: bytes, last: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
-    """Yield rows, some at a time: between two of these others may move the iterator."""
+
+def _keys(iterator: Any, folder: Path, first: bytes, last: bytes, *, reverse: bool) -> Iterator[bytes]:
+    """Yield the keys of rows."""
+    return (key for key, _ in _rows(iterator, folder, first, last, reverse=reverse, has_values=False))
+
+
+def _rows(
+    iterator: Any, folder: Path, first: bytes, last: bytes, *, reverse: bool, has_values: bool = True
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield rows, some at a time: between two of these others may move the iterator. has_values: else keys alone."""
     following: bytes | None = last if reverse else first
     most = FIRST_ROWS
     while following is not None:
         try:
-            rows, following = _some(iterator, first, last, following, most, reverse=reverse)
+            rows, following = _some(iterator, first, last, following, most, reverse=reverse, has_values=has_values)
         except Exception as error:
             raise store_error(error, folder) from error
         most = ROWS_AT_ONCE
@@ -151,7 +166,7 @@ def _rows(iterator: Any, folder: Path, first: bytes, last: bytes, *, reverse: bo
 
 
 def _some(
-    iterator: Any, first: bytes, last: bytes, following: bytes, most: int, *, reverse: bool
+    iterator: Any, first: bytes, last: bytes, following: bytes, most: int, *, reverse: bool, has_values: bool
 ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
     """Return the next rows, at most so many, and the key from which to go on; None at the end. Reverse: below that key.
 
@@ -172,7 +187,7 @@ def _some(
             return rows, None
         if len(rows) == most or left <= 0:
             return rows, rows[-1][0] if reverse else key
-        value = iterator.value()
+        value = iterator.value() if has_values else b""
         rows.append((key, value))
         left -= len(value)
         step()

@@ -42,6 +42,10 @@ class MemoryReadingStore:
         keys = keys[bisect_left(keys, first) : bisect_left(keys, last)]
         return iter([(key, self.rows[key]) for key in (reversed(keys) if reverse else keys)])
 
+    def keys(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[bytes]:
+        """Return the keys from `first` to below `last`."""
+        return (key for key, _ in self.range(first, last, reverse=reverse))
+
     @contextmanager
     def view(self) -> Iterator[ReadView]:
         """Return a view that later batches do not change."""

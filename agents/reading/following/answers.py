@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Clock
     from annals.agents.reading.found import (
+        AggregatePage,
         EventFilter,
         EventPage,
-        FoundAggregate,
         FoundEvent,
         FoundState,
         JournalEvent,
@@ -214,17 +214,22 @@ class Answers(ABC):
 
     async def aggregates(
         self, *, status: str | None, since: datetime | None, until: datetime | None, after: str | None, limit: int
-    ) -> tuple[list[FoundAggregate], bool]:
-        """Return aggregates by id, behind `after`, and whether there were no more; since, until: of the last event."""
-        return await self._ask(
+    ) -> AggregatePage:
+        """Return a page of aggregates by id, behind `after`; since, until: of the last event."""
+        read = self._offset()  # before the view is made: what is below it is in the view
+        page = await self._ask(
             lambda view: of_aggregates.aggregates(
                 view, self._states, self._kept, status=status, since=since, until=until, behind=after, limit=limit
             )
         )
+        return replace(page, offset=max(page.offset or 0, read))  # behind the last record are markers alone
 
-    async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
-        """Return an aggregate's kept snapshots, the newest last."""
-        return await self._ask(lambda view: self._kept.listed(view, aggregate_id.encode()))
+    async def snapshots(
+        self, aggregate_id: str, *, behind: int | None, descending: bool, limit: int
+    ) -> list[KeptSnapshot]:
+        """Return an aggregate's kept snapshots by version, behind one; descending: the newest first."""
+        key = aggregate_id.encode()
+        return await self._ask(lambda view: self._kept.listed(view, key, behind, limit, descending=descending))
 
     async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:
         """Keep the state that an aggregate has now; None if there is no such aggregate."""

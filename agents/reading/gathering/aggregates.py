@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from annals.agents.reading.found import FoundAggregate
+    from annals.agents.reading.found import AggregatePage, FoundAggregate
     from annals.agents.reading.gathering.gather import Gathered
     from annals.agents.reading.ports import ReadingShard
 
-    Answers = Gathered[tuple[list[FoundAggregate], bool]]
+    Answers = Gathered[AggregatePage]
 
 FORM: Final = 4  # the second had ids as texts
 
@@ -36,12 +36,17 @@ class AggregatesWanted(NamedTuple):
 
 
 class AggregatesFound(NamedTuple):
-    """A page of aggregates; is_end: all partitions answered and had no more."""
+    """A page of aggregates; is_end: all partitions answered and had no more. A page may be empty before the end."""
 
     aggregates: list[FoundAggregate]
     places: list[str | None]
     is_end: bool
     gathered: Answers
+
+    @property
+    def positions(self) -> dict[str, list[int | None]]:
+        """Up to where it rests on each partition."""
+        return self.gathered.positions
 
 
 def encode_places(kind: str, places: Sequence[str | None]) -> str:
@@ -78,19 +83,23 @@ async def read_aggregates(
 ) -> AggregatesFound:
     """Return the next page of a kind's aggregates. A partition that is missing keeps its place."""
 
-    async def ask(shard: ReadingShard) -> tuple[list[FoundAggregate], bool]:
+    async def ask(shard: ReadingShard) -> AggregatePage:
         return await shard.aggregates(**wanted._asdict(), after=places[shard.partition], limit=limit)
 
     gathered = await gather(shards, ask, deadline, States.name)
-    lists = {partition: found for (_, partition), (found, _) in gathered.answers.items()}
+    pages = {partition: page for (_, partition), page in gathered.answers.items()}
+    cut = min((page.until for page in pages.values() if page.until is not None), default=None)
     # UTF-8 sorts as code points do, and a store sorts by UTF-8
-    page = list(islice(merge(*lists.values(), key=lambda found: found.aggregate_id), limit))
-    given = len(page)
-    left = sum(map(len, lists.values())) - given
-    is_end = not left and not gathered.missing and all(is_end for _, is_end in gathered.answers.values())
+    merged = merge(*(page.aggregates for page in pages.values()), key=lambda found: found.aggregate_id)
+    known = (found for found in merged if cut is None or found.aggregate_id <= cut)  # behind it may be others
+    shown = list(islice(known, limit))
+    is_full = next(known, None) is not None
+    is_end = cut is None and not is_full and not gathered.missing
+    last = shown[-1].aggregate_id if shown and (is_full or cut is None) else cut
     moved = list(places)
-    if page:
-        last = page[-1].aggregate_id
-        for partition in lists:
-            moved[partition] = max(places[partition] or "", last)
-    return AggregatesFound(page, moved, is_end, gathered)
+    positions = {kind: list(offsets) for kind, offsets in gathered.positions.items()}
+    for (kind, partition), page in gathered.answers.items():
+        moved[partition] = max(places[partition] or "", last) if last is not None else places[partition]
+        if page.offset is not None:
+            positions[kind][partition] = page.offset
+    return AggregatesFound(shown, moved, is_end, gathered._replace(positions=positions))

@@ -28,8 +28,8 @@ from annals.agents.reading.gathering.questions import (
     AskState,
     AskUntilOffset,
     AskUntilVersion,
-    put,
 )
+from annals.agents.reading.gathering.replies import put
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.queries.events import PAGE_BYTES
 from annals.topics.keys import partition_of
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annals.agents.reading.found import (
+        AggregatePage,
         EventFilter,
         EventPage,
-        FoundAggregate,
         FoundEvent,
         FoundState,
         KeptSnapshot,
@@ -211,14 +211,17 @@ class RoutedShard:
 
     async def aggregates(
         self, *, status: str | None, since: datetime | None, until: datetime | None, after: str | None, limit: int
-    ) -> tuple[list[FoundAggregate], bool]:
-        """Return aggregates by id, behind `after`, and whether there were no more."""
-        found: tuple[list[FoundAggregate], bool] = await self._ask(AskAggregates(status, since, until, after, limit))
-        return found
+    ) -> AggregatePage:
+        """Return a page of aggregates by id, behind `after`."""
+        question = AskAggregates(status, since, until, after, limit, knows_places=True)
+        page: AggregatePage = await self._ask(question)
+        return page
 
-    async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
-        """Return an aggregate's kept snapshots, the newest last."""
-        found: list[KeptSnapshot] = await self._ask(AskSnapshots(aggregate_id))
+    async def snapshots(
+        self, aggregate_id: str, *, behind: int | None, descending: bool, limit: int
+    ) -> list[KeptSnapshot]:
+        """Return an aggregate's kept snapshots by version, behind one; descending: the newest first."""
+        found: list[KeptSnapshot] = await self._ask(AskSnapshots(aggregate_id, behind, descending, limit))
         return found
 
     async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:

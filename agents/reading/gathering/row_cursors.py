@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from blake3 import blake3
@@ -18,7 +18,7 @@ CHECK_BYTES: Final = 8
 VERSION_BYTES: Final = 4
 
 
-def encode_place(name: str, index: Mapping[str, str], version: int, after: Sequence[bytes | None]) -> str:
+def encode_place(name: str, index: Mapping[str, Any], version: int, after: Sequence[bytes | None]) -> str:
     """Return where the next page of a projection's rows begins.
 
     Raises:
@@ -27,7 +27,7 @@ def encode_place(name: str, index: Mapping[str, str], version: int, after: Seque
     return encode_keys(FORM, _digest(name, index) + version.to_bytes(VERSION_BYTES, "big"), after)
 
 
-def decode_place(text: str, name: str, index: Mapping[str, str]) -> tuple[int, list[bytes | None] | None]:
+def decode_place(text: str, name: str, index: Mapping[str, Any]) -> tuple[int, list[bytes | None] | None]:
     """Return the version of a cursor, and behind which key each partition is gone on with; None: no row was shown yet.
 
     Raises:
@@ -39,5 +39,5 @@ def decode_place(text: str, name: str, index: Mapping[str, str]) -> tuple[int, l
     return int.from_bytes(of[CHECK_BYTES:], "big"), keys or None
 
 
-def _digest(name: str, index: Mapping[str, str]) -> bytes:
+def _digest(name: str, index: Mapping[str, Any]) -> bytes:
     return blake3(msgspec.json.encode([name, sorted(index.items())])).digest(CHECK_BYTES)

@@ -13,6 +13,7 @@ from itertools import islice, repeat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from annals.agents.reading.found import union_of
 from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
@@ -63,18 +64,29 @@ class RowSource(Protocol):
     """Where the rows of a projection come from."""
 
     async def rows(
-        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: Keys | None, limit: int
+        self,
+        projection: Projection[Any],
+        version: int,
+        index: Mapping[str, str],
+        after: Keys | None,
+        limit: int,
+        also: Sequence[Mapping[str, str]] = (),
     ) -> GatheredRows:
-        """Return a page of rows. after: what the page before says; None: it is the first.
+        """Return a page of rows that an index finds. after: what the page before says; None: it is the first.
+
+        also: other indexes; a row that any of them finds is wanted, too.
 
         Raises:
             BadCursorError: that is of another number of partitions.
         """
 
-    async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
-        """Return the rows below one, at any depth. parent: the index whose values are ids of rows.
+    async def tree(
+        self, projection: Projection[Any], version: int, parent: str, root: str, after: Keys | None, limit: int
+    ) -> GatheredRows:
+        """Return a page of the rows below one, at any depth. parent: the index whose values are ids of rows.
 
-        Where there are very many, not all of them, and `is_end` is False.
+        Raises:
+            BadCursorError: as `rows`.
         """
 
 
@@ -87,7 +99,13 @@ class LocalRows:
         self._answer_s = answer_s
 
     async def rows(
-        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: Keys | None, limit: int
+        self,
+        projection: Projection[Any],
+        version: int,
+        index: Mapping[str, str],
+        after: Keys | None,
+        limit: int,
+        also: Sequence[Mapping[str, str]] = (),
     ) -> GatheredRows:
         """Return a page of rows."""
         try:
@@ -99,15 +117,18 @@ class LocalRows:
         keys = keys_of(after, len(shards))
         ordered_by = next((name for name in index if name in projection.ranges), None)
         asked = (
-            self._ask(shard, projection.name, version, index, key, limit, ordered_by)
+            self._ask(shard, projection.name, version, [index, *also], key, limit, ordered_by)
             for shard, key in zip(shards, keys, strict=True)
         )
         answers = await asyncio.gather(*asked)
         found = gathered([(each.kind, each.partition) for each in shards], answers, limit, keys)
         return found._replace(lag=_lag(shards, answers))
 
-    async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
+    async def tree(
+        self, projection: Projection[Any], version: int, parent: str, root: str, after: Keys | None, limit: int
+    ) -> GatheredRows:
         """A way down a tree crosses partitions: only a global projection can follow it."""
+        del after, limit
         raise NotImplementedError(f"{projection.name} is local: {parent} of {root!r} version {version}")
 
     async def _ask(
@@ -115,7 +136,7 @@ class LocalRows:
         shard: ReadingShard,
         name: str,
         version: int,
-        index: Mapping[str, str],
+        indexes: Sequence[Mapping[str, str]],
         after: bytes | None,
         limit: int,
         ordered_by: str | None,
@@ -123,7 +144,8 @@ class LocalRows:
         """Return a partition's page, or why there is none. ordered_by: what pages must be in the order of."""
         try:
             async with asyncio.timeout(self._answer_s):
-                page = await shard.rows(name, version, index, after=after, limit=limit)
+                pages = [await shard.rows(name, version, index, after=after, limit=limit) for index in indexes]
+                page = union_of(pages, limit)
                 return page if page.ordered_by == ordered_by else OTHER_ORDER
         except LookupError:
             return VERSION_MISSING

@@ -37,6 +37,13 @@ class Overlay:
         added = sorted(((key, value) for key, value in own.items() if value is not None), reverse=reverse)
         return merge(added, below, reverse=reverse)
 
+    def keys(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[bytes]:
+        """Return the keys from `first` to below `last`, as they are when they are asked for."""
+        own = {key: value for key, value in self.changes.items() if first <= key < last}
+        below = (key for key in self._base.keys(first, last, reverse=reverse) if key not in own)
+        added = sorted((key for key, value in own.items() if value is not None), reverse=reverse)
+        return merge(added, below, reverse=reverse)
+
     def put(self, key: bytes, value: bytes) -> None:
         """Set a row."""
         self.changes[key] = value

@@ -44,6 +44,10 @@ class RowMemory:
         """Return the rows from `first` to below `last` as they are now."""
         return self.store.range(first, last, reverse=reverse)
 
+    def keys(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[bytes]:
+        """Return the keys from `first` to below `last`."""
+        return self.store.keys(first, last, reverse=reverse)
+
     def view(self) -> AbstractContextManager[ReadView]:
         """Return a view that later batches do not change."""
         return self.store.view()

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from annals.agents.deciding.refusals import UnknownEventError
 from annals.agents.reading.found import (
+    AggregatePage,
     FoundAggregate,
     FoundState,
     ShardPosition,
@@ -29,6 +30,7 @@ from annals.agents.reading.queries.events import chain, cid_at, of_version
 from annals.schemas.cid import cid_text
 from annals.schemas.values.moments import recorded_at
 
+LOOKED_AT: Final = 10_000  # for one page: a fraction of the seconds that a partition has to answer
 _PLAIN: Final = frozenset({str, int, bool, float, NoneType})
 
 if TYPE_CHECKING:
@@ -111,12 +113,20 @@ def aggregates(
     until: datetime | None,
     behind: str | None,
     limit: int,
-) -> tuple[list[FoundAggregate], bool]:
-    """Return aggregates by id, behind one, and whether there were no more; since, until: of the last event."""
+) -> AggregatePage:
+    """Return a page of aggregates by id, behind one; since, until: of the last event.
+
+    Where few of those that are looked at are wanted it ends behind LOOKED_AT of them, perhaps without any.
+    """
+    offset = read_position(view).offset
     least, bound = since and recorded_at(since), until and recorded_at(until)
     first = AGGREGATES if behind is None else AGGREGATES + behind.encode() + b"\x00"
     found: list[FoundAggregate] = []
-    for key, value in view.range(first, after(AGGREGATES)):
+    looked_at = None
+    for number_of, (key, value) in enumerate(view.range(first, after(AGGREGATES))):
+        if number_of == LOOKED_AT:
+            return AggregatePage(found, False, offset, looked_at)  # noqa: FBT003 - it is not the end
+        looked_at = key[1:].decode()
         row = decode_aggregate(value)
         if (least and row.last_at < least) or (bound and row.last_at >= bound):
             continue
@@ -125,9 +135,9 @@ def aggregates(
         if status is not None and own_status != status:
             continue
         if len(found) == limit:
-            return found, False
+            return AggregatePage(found, False, offset)  # noqa: FBT003 - it is not the end
         found.append(_listed(key[1:], row, own_status, kept.newest_version(view, key[1:])))
-    return found, True
+    return AggregatePage(found, True, offset)  # noqa: FBT003 - it is the end
 
 
 def _listed(key: bytes, row: AggregateRow, status: str, snapshot: int | None) -> FoundAggregate:

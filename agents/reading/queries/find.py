@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 
 BY_BLOCKS: Final = (TYPES, ACTORS)
+LOOKED_AT: Final = 10_000  # events for one page: a fraction of the seconds that a partition has to answer
 
 
 def find_recent(
@@ -81,7 +82,8 @@ def find(
     """Return a page of events.
 
     start: the page begins at this offset, which counts, in either direction. The next page begins at the first event
-    that did not fit; behind the last one, at the position (descending: at -1).
+    that did not fit; behind the last one, at the position (descending: at -1). Where few are wanted of those that are
+    looked at, a page ends behind LOOKED_AT of them, or `PAGE_BYTES`, perhaps without any event.
     """
     end = read_position(view).offset
     position = ShardPosition(place.kind, place.partition, end)
@@ -91,13 +93,14 @@ def find(
     since, until = _text(wanted.since), _text(wanted.until)
     size = 0
     offsets = _offsets(view, wanted, first, last, (since, until), descending=descending)
-    for event in by_offsets(view, place, offsets, min(limit + 1, AT_ONCE)):
-        if _matches(event.event, wanted, since, until):
-            if len(found) == limit or size > PAGE_BYTES:
-                mark = event.cid[EVENT_HERE]
-                return EventPage(found, event.offset, False, position, journal, begun, mark)  # noqa: FBT003 - it is not the end
+    for number_of, event in enumerate(by_offsets(view, place, offsets, min(limit + 1, AT_ONCE))):
+        is_wanted = _matches(event.event, wanted, since, until)
+        if (len(found) == limit and is_wanted) or size > PAGE_BYTES or number_of == LOOKED_AT:
+            mark = event.cid[EVENT_HERE]
+            return EventPage(found, event.offset, False, position, journal, begun, mark)  # noqa: FBT003 - it is not the end
+        if is_wanted:
             found.append(event)
-            size += len(event.block)
+        size += len(event.block)
     following = -1 if descending else max(first, end)
     mark = b"" if descending else _mark_before(view, following)
     return EventPage(found, following, True, position, journal, begun, mark)  # noqa: FBT003 - it is the end

@@ -26,7 +26,7 @@ from annals.agents.reading.projecting.rows import END, LISTED, aggregates_name, 
 from annals.agents.reading.queries.events import PAGE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.keeping.layout import FollowerPosition
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 FIRST_ROWS: Final = 16
 ROWS_AT_ONCE: Final = 256
+WALKED_AGAIN: Final = 1_000  # rows of a tree: so many are found again for each page
 LOOKED_AT: Final = 10_000  # for one page: a fraction of the seconds that a partition has to answer
 
 
@@ -110,11 +111,19 @@ def _rebuilds(view: ReadView, answering: RowSet, position: FollowerPosition) -> 
 
 
 def find_tree(
-    view: ReadView, place: Place, projection: Projection[Any], version: int, parent: str, root: str, most: int
-) -> list[FoundRow]:
-    """Return the rows below one, at any depth; where there are more than `most`: one more than that.
+    view: ReadView,
+    place: Place,
+    projection: Projection[Any],
+    version: int,
+    parent: str,
+    root: str,
+    behind: bytes | None,
+    limit: int,
+) -> tuple[list[FoundRow], bool, bytes | None]:
+    """Return a page of the rows below one, at any depth, whether it is the last, and up to where there is no other.
 
-    parent: the index whose values are ids of rows. A ring is walked once.
+    parent: the index whose values are ids of rows, and the column that has them. A ring is walked once. The way leads
+    down from the root; where very many rows are below it, up from each row that is next in the order of an answer.
 
     Raises:
         VersionMissingError: no rows of this version were ever folded here.
@@ -122,16 +131,52 @@ def find_tree(
     known = read_answering(view, projection.name, version)
     if known is None:
         raise VersionMissingError(f"version {version} of {projection.name!r} is not in {place.kind}-{place.partition}")
+    most = limit if behind is None else min(limit, WALKED_AGAIN)
+    found = _all_below(view, known[0], parent, root, max(most, WALKED_AGAIN))
+    if found is None:
+        way = _WayUp(view, known[0], parent, root)
+        shown, is_end, looked_until = _page(_slices(view, known[0], [], behind), limit, way.is_below)
+        return shown, is_end, None if is_end else looked_until or shown[-1].key
+    rows = [found[key] for key in sorted(found) if behind is None or key > behind]
+    return rows[:limit], len(rows) <= limit, None if len(rows) <= limit else rows[limit - 1].key
+
+
+def _all_below(view: ReadView, rows: RowSet, parent: str, root: str, most: int) -> dict[bytes, FoundRow] | None:
+    """Return the rows below one by key; None where there are more than `most`."""
     found: dict[bytes, FoundRow] = {}
     waiting = [root]
-    while waiting and len(found) <= most:
+    while waiting:
         under = [Term(parent, waiting.pop())]
-        found_under = chain.from_iterable(each.rows for each in _slices(view, known[0], under, None))
-        for row, _ in islice(found_under, most + 1):
+        for row, _ in chain.from_iterable(each.rows for each in _slices(view, rows, under, None)):
             if row.key not in found and row.row["aggregate_id"] != root:
                 found[row.key] = row
                 waiting.append(row.row["aggregate_id"])
-    return [found[key] for key in sorted(found)][: most + 1]
+            if len(found) > most:
+                return None
+    return found
+
+
+class _WayUp:
+    """Tells of rows whether they are below one, by their parents."""
+
+    def __init__(self, view: ReadView, rows: RowSet, parent: str, root: str) -> None:
+        self._view = view
+        self._rows = rows
+        self._parent = parent
+        self._root = root
+        self._known = {root: True}  # of each id: whether what has it as its parent is below the root
+
+    def is_below(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is below the root."""
+        passed: dict[str, None] = {}
+        above = row[self._parent]
+        while above is not None and above not in self._known and above not in passed:
+            passed[above] = None
+            value = self._view.get(self._rows.rows + key_of(above))
+            above = None if value is None else msgspec.msgpack.decode(memoryview(value)[1:])[self._parent]
+        is_below = self._known.get(above, False)  # no row, no parent or a ring
+        self._known |= dict.fromkeys(passed, is_below)
+        return is_below and row["aggregate_id"] != self._root
 
 
 def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Term]:
@@ -145,12 +190,16 @@ def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Ter
     return sorted(wanted, key=lambda each: not each.is_range)
 
 
-def _page(slices: Iterator[Slice], limit: int) -> tuple[list[FoundRow], bool, bytes | None]:
+def _page(
+    slices: Iterator[Slice], limit: int, is_wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True
+) -> tuple[list[FoundRow], bool, bytes | None]:
     """Return rows, whether there are no more, and behind which place they end, where that is not the last of them."""
     rows: list[FoundRow] = []
     left, looked_at = PAGE_BYTES, 0
     for each in slices:
         for row, size in each.rows:
+            if not is_wanted(row.row):
+                continue
             if len(rows) == limit or left <= 0:
                 return rows, False, None
             rows.append(row)

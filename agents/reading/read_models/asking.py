@@ -29,7 +29,8 @@ class Question:
     """A question that read models answer.
 
     required, optional: its parameters. indexes: which rows are read; a row that any of these finds. answer: which of
-    them answer, given the parameters and the present time. tree: the index by which rows lie below one another.
+    them answer, given the parameters and the present time. tree: the index by which rows lie below one another: then
+    those below the index's value are read, and all of them answer.
     """
 
     projection: Projection[Any]
@@ -98,7 +99,7 @@ QUESTIONS: Final[Mapping[str, Question]] = {
         LOCATIONS,
         ("under",),
         lambda given: [{"parent_id": given["under"]}],
-        lambda rows, given, _: questions.locations(rows, given["under"]),
+        lambda rows, *_: questions.in_order(rows),
         tree="parent_id",
     ),
     "organizations": Question(

@@ -59,6 +59,13 @@ class PartView:
         found = self._view.range(self._prefix + first, self._prefix + last, reverse=reverse)
         return ((key[cut:], value) for key, value in found)
 
+    def keys(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[bytes]:
+        """Return the keys of a range that lies below one prefix of a follower."""
+        if first.startswith(SHARED):
+            return self._view.keys(first, last, reverse=reverse)
+        cut = len(self._prefix)
+        return (key[cut:] for key in self._view.keys(self._prefix + first, self._prefix + last, reverse=reverse))
+
     def _key(self, key: bytes) -> bytes:
         return key if key.startswith(SHARED) else self._prefix + key
 

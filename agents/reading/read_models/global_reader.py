@@ -19,7 +19,7 @@ from annals.agents.folding.turns import turns
 from annals.agents.ports import DamagedBatchError, StoreDamagedError, StoreError
 from annals.agents.reading.following.answers import with_reason
 from annals.agents.reading.following.shard import FIRST_RETRY_S, LAST_RETRY_S
-from annals.agents.reading.found import RowPage, ShardPosition
+from annals.agents.reading.found import RowPage, ShardPosition, union_of
 from annals.agents.reading.gathering.gather import Lag
 from annals.agents.reading.gathering.rows import VERSION_MISSING, GatheredRows, gathered, keys_of
 from annals.agents.reading.keeping.open_store import OpenStore, is_fold_of
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_S: Final = 0.2
-MOST_TREE_ROWS: Final = 100_000  # of one answer, as of the questions that read pages
 
 
 class GlobalReader:
@@ -143,25 +142,32 @@ class GlobalReader:
         return self._open_store.look(question, self._why_not)
 
     async def rows(
-        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: Keys | None, limit: int
+        self,
+        projection: Projection[Any],
+        version: int,
+        index: Mapping[str, str],
+        after: Keys | None,
+        limit: int,
+        also: Sequence[Mapping[str, str]] = (),
     ) -> GatheredRows:
         """Return a page of rows."""
-        keys = keys_of(after, sum(self._partitions[kind] for kind in projection.wanted))
 
-        def question(view: ReadView, place: Place) -> Page:
-            page = self._reader(view, place, projection.name, version, index, keys[0], limit)
+        def question(view: ReadView, place: Place, behind: bytes | None) -> Page:
+            read = partial(self._reader, view, place, projection.name, version, behind=behind, limit=limit)
+            page = union_of([read(index=each) for each in (index, *also)], limit)
             return page.rows, page.is_end, page.until
 
-        return await self._answer(projection, version, question, keys)
+        return await self._answer(projection, version, question, after)
 
-    async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
-        """Return the rows below one, at any depth, and not all of them where there are very many."""
+    async def tree(
+        self, projection: Projection[Any], version: int, parent: str, root: str, after: Keys | None, limit: int
+    ) -> GatheredRows:
+        """Return a page of the rows below one, at any depth."""
 
-        def question(view: ReadView, place: Place) -> Page:
-            rows = find_tree(view, place, projection, version, parent, root, MOST_TREE_ROWS)
-            return rows[:MOST_TREE_ROWS], len(rows) <= MOST_TREE_ROWS, None
+        def question(view: ReadView, place: Place, behind: bytes | None) -> Page:
+            return find_tree(view, place, projection, version, parent, root, behind, limit)
 
-        return await self._answer(projection, version, question)
+        return await self._answer(projection, version, question, after)
 
     async def run(self) -> None:
         """Follow the journals until the task is cancelled."""
@@ -322,10 +328,12 @@ class GlobalReader:
         self,
         projection: Projection[Any],
         version: int,
-        question: Callable[[ReadView, Place], Page],
-        after: Keys | None = None,
+        question: Callable[[ReadView, Place, bytes | None], Page],
+        after: Keys | None,
     ) -> GatheredRows:
+        """Return a page. question: of a view, the place that answers for all, and behind which key they go on."""
         wheres = self._wheres(projection)
+        behind = keys_of(after, len(wheres))[0]
         if self._fold is None:  # whether the store is a fold of these journals is not known yet
             return gathered(wheres, [self._why_not()] * len(wheres), 0, after)
         stale = self.stale()
@@ -335,7 +343,7 @@ class GlobalReader:
 
         def ask(view: ReadView) -> tuple[Page, list[RowPage | str]]:
             parts = {where: PartView(view, prefix_of(*where)) for where in wheres}
-            found = question(parts[wheres[0]], Place(*wheres[0]))
+            found = question(parts[wheres[0]], Place(*wheres[0]), behind)
             pages: list[RowPage | str] = []
             for where, part in parts.items():
                 known = self._reader(part, Place(*where), projection.name, version, {}, None, 0)
@@ -343,15 +351,9 @@ class GlobalReader:
                 offset = known.position.offset if reason else max(known.position.offset, read_until[where])
                 end = min(self._ends_at_opening.get(where, 0), ends.get(where, 0))  # a damaged end may be cut off
                 indexing = f"indexing: at offset {offset} of {end}" if offset < end else None
-                pages.append(
-                    RowPage(
-                        [],
-                        is_end=True,
-                        position=ShardPosition(*where, offset),
-                        stale=reason or gaps.get(where) or indexing,
-                        rebuilds=with_reason(known.rebuilds, follower, stale.get(where, {})),
-                    )
-                )
+                rebuilds = with_reason(known.rebuilds, follower, stale.get(where, {}))
+                why, position = reason or gaps.get(where) or indexing, ShardPosition(*where, offset)
+                pages.append(RowPage([], is_end=True, position=position, stale=why, rebuilds=rebuilds))
             return found, pages
 
         try:

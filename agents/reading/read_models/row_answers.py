@@ -13,7 +13,7 @@ from annals.agents.projections.workflow_board import WORKFLOW_BOARD
 from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.gather import Lag
 from annals.agents.reading.gathering.rows import NO_LAG, VERSION_MISSING, GatheredRows
-from annals.agents.reading.read_models.asking import QUESTIONS
+from annals.agents.reading.read_models.asking import QUESTIONS, Question
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PAGE: Final = 1_000
 MOST_ROWS: Final = 100_000  # that are read for one answer
 MOST_PAGES: Final = 2 * MOST_ROWS // PAGE  # they may have few rows, or none
+MOST_ASKED: Final = 20  # pages for one page of an answer, which may have few rows of each, and of a tree
 ASKED_AT_ONCE: Final = 32
 
 
@@ -80,7 +81,7 @@ class RowAnswers:
         projection = self._projections[name][-1]
         begun = None if after is None or all(key is None for key in after) else version
         asked = self._version_of(name) if begun is None else begun
-        found = await self._page(projection, asked, index, after, limit)
+        found = await self._sources[projection.scope].rows(projection, asked, index, after, limit)
         if begun is not None and _is_gone(found):
             raise BadCursorError(f"version {begun} of {name!r} is not kept any more: ask from the beginning")
         rows, found = await self._with_columns(projection, asked, [each.row for each in found.rows], found)
@@ -89,48 +90,67 @@ class RowAnswers:
             rows, is_end, found.after, found.positions, found.missing, found.stale, version=asked, lag=found.lag
         )
 
-    async def ask(self, name: str, given: Mapping[str, Any]) -> Answer:
-        """Return the rows that answer a question.
+    async def ask(
+        self,
+        name: str,
+        given: Mapping[str, Any],
+        after: Keys | None = None,
+        limit: int | None = None,
+        version: int | None = None,
+    ) -> Answer:
+        """Return the rows that answer a question: a page of them, or without a limit all, of so many as are looked at.
+
+        version, after: of the page before. A page may have fewer rows than the limit, or none, and not be the last.
 
         Raises:
             LookupError: there is no such question.
             NotReadyError: which version of its rows answers is not known yet.
+            BadCursorError: nobody has rows of the version any more, or there is another number of partitions.
         """
         question = QUESTIONS[name]
-        projection, version = question.projection, self._version_of(question.projection.name)
-        found = await self._all(projection, version, question.indexes(given), question.tree)
-        rows = [msgspec.convert(each.row, projection.row) for each in found.rows]
-        answer = [msgspec.to_builtins(row) for row in question.answer(rows, given, self._now())]
-        with_columns, found = await self._with_columns(projection, version, answer, found)
-        missing, is_truncated = found.missing, not found.is_end
-        return Answer(with_columns, True, None, found.positions, missing, found.stale, is_truncated, lag=found.lag)  # noqa: FBT003
+        projection = question.projection
+        begun = None if after is None or all(key is None for key in after) else version
+        asked = self._version_of(projection.name) if begun is None else begun
+        matching, found = await self._matching(question, asked, given, after, limit)
+        if begun is not None and _is_gone(found):
+            raise BadCursorError(f"version {begun} of {projection.name!r} is not kept any more: ask from the beginning")
+        rows, found = await self._with_columns(projection, asked, matching, found)
+        is_end, is_truncated = found.is_end and not found.missing, not found.is_end
+        return Answer(
+            rows, is_end, found.after, found.positions, found.missing, found.stale, is_truncated, asked, found.lag
+        )
 
-    async def _page(
-        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: Keys | None, limit: int
-    ) -> GatheredRows:
-        return await self._sources[projection.scope].rows(projection, version, index, after, limit)
+    async def _matching(
+        self, question: Question, version: int, given: Mapping[str, Any], after: Keys | None, limit: int | None
+    ) -> tuple[list[dict[str, Any]], GatheredRows]:
+        """Return rows that answer a question, and all that were looked at for it, page by page.
 
-    async def _all(
-        self, projection: Projection[Any], version: int, indexes: Iterable[Mapping[str, str]], tree: str | None
+        All turn to another version between any two pages: all of an answer are of the version that it began with.
+        """
+        projection, now = question.projection, self._now()
+        most = MOST_PAGES if limit is None and question.tree is None else MOST_ASKED
+        pages: list[GatheredRows] = []
+        rows: list[Any] = []
+        while True:
+            left = MOST_ROWS if limit is None else limit - len(rows)
+            page = await self._looked_at(question, version, given, pages[-1].after if pages else after, left)
+            pages.append(page)
+            rows += question.answer([msgspec.convert(each.row, projection.row) for each in page.rows], given, now)
+            left = MOST_ROWS - sum(len(page.rows) for page in pages) if limit is None else limit - len(rows)
+            if page.until is None or len(pages) == most or left <= 0:
+                break
+        found = joined(pages, is_end=page.until is None)._replace(after=page.after)
+        return [msgspec.to_builtins(row) for row in question.answer(rows, given, now)], found
+
+    async def _looked_at(
+        self, question: Question, version: int, given: Mapping[str, Any], after: Keys | None, limit: int
     ) -> GatheredRows:
-        """Return all rows that any of the indexes finds, or below those, at any depth."""
+        """Return the next rows, at most so many, that any of a question's indexes finds, or of its tree."""
+        projection, (index, *also) = question.projection, question.indexes(given)
         source = self._sources[projection.scope]
-        if tree is not None:
-            (index,) = indexes
-            return await source.tree(projection, version, tree, index[tree])
-        # All turn to another version between any two pages: all of an answer are of the version that it began with.
-        pages = [await self._every_page(projection, version, index) for index in indexes]
-        return joined(pages, is_end=all(page.is_end for page in pages))
-
-    async def _every_page(self, projection: Projection[Any], version: int, index: Mapping[str, str]) -> GatheredRows:
-        pages = [await self._page(projection, version, index, None, PAGE)]
-        while (
-            pages[-1].until is not None
-            and len(pages) < MOST_PAGES
-            and sum(len(page.rows) for page in pages) < MOST_ROWS
-        ):
-            pages.append(await self._page(projection, version, index, pages[-1].after, PAGE))
-        return joined(pages, is_end=pages[-1].until is None)
+        if question.tree is not None:
+            return await source.tree(projection, version, question.tree, index[question.tree], after, limit)
+        return await source.rows(projection, version, index, after, min(limit, PAGE), also)
 
     async def _with_columns(
         self, projection: Projection[Any], version: int, rows: list[dict[str, Any]], found: GatheredRows
@@ -164,7 +184,8 @@ class RowAnswers:
 
     async def _sharers(self, email: str, version: int, limit: asyncio.Semaphore) -> GatheredRows:
         async with limit:
-            return await self._every_page(PEOPLE_DIRECTORY, version, {"email": email})
+            _, found = await self._matching(QUESTIONS["people"], version, {"email": email}, None, None)
+            return found
 
     def _now(self) -> str:
         return recorded_at(self._clock.now())

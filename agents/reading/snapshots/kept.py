@@ -18,6 +18,7 @@ from msgspec import DecodeError
 
 from annals.agents.reading.found import KeptSnapshot, SnapshotNumbers
 from annals.agents.reading.keeping.layout import (
+    ABSENT,
     CID,
     LENGTH,
     NUMBER,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 SNAPSHOTS: Final = b"n"
 PERSONAL: Final = b"w"
 SPACING: Final = 4
-MOST_LISTED: Final = 1_000  # each is read for its size
 _HEAD: Final = slice(NUMBER, NUMBER + CID)
 _CREATED: Final = slice(NUMBER + CID, NUMBER + CID + TIME)
 _STATE: Final = NUMBER + CID + TIME
@@ -60,7 +60,7 @@ class _Row(NamedTuple):
 
     @property
     def version(self) -> int:
-        return int.from_bytes(self.key[-NUMBER:], "big")
+        return _version_of(self.key)
 
     @property
     def personal_key(self) -> bytes:
@@ -87,17 +87,21 @@ class KeptSnapshots:
         size = sum(len(part or b"") for part in self._parts.split(folded))
         self._recent.keep(self._kind, self._state_version, cid, found, size)
 
-    def listed(self, view: ReadView, aggregate: bytes) -> list[KeptSnapshot]:
-        """Return an aggregate's snapshots, the newest `MOST_LISTED` of them, the newest last."""
-        prefix = prefixed(SNAPSHOTS, aggregate)
-        newest_first = islice(view.range(prefix, after(prefix), reverse=True), MOST_LISTED)
-        return [self._kept(view, key, value) for key, value in newest_first][::-1]
+    def listed(
+        self, view: ReadView, aggregate: bytes, behind: int | None, limit: int, *, descending: bool
+    ) -> list[KeptSnapshot]:
+        """Return an aggregate's snapshots by version, behind one; descending: the newest first."""
+        first = last = prefixed(SNAPSHOTS, aggregate)
+        last = last + number(behind) if descending and behind is not None else after(last)
+        first = first if descending or behind is None else first + number(behind) + b"\0"
+        rows = islice(view.range(first, last, reverse=descending), limit)
+        return [self._kept(view, key, value) for key, value in rows]
 
     def newest_version(self, view: ReadView, aggregate: bytes) -> int | None:
         """Return the version of the newest snapshot; None if there is none."""
         prefix = prefixed(SNAPSHOTS, aggregate)
-        newest = next(iter(view.range(prefix, after(prefix), reverse=True)), None)
-        return None if newest is None else int.from_bytes(newest[0][-NUMBER:], "big")
+        newest = next(view.keys(prefix, after(prefix), reverse=True), None)
+        return None if newest is None else _version_of(newest)
 
     def rows_of(
         self, aggregate: bytes, version: int, head: bytes, folded: Any, created_at: str
@@ -124,25 +128,30 @@ class KeptSnapshots:
         is looked at, since the others were before.
         """
         prefix = prefixed(SNAPSHOTS, aggregate)
-        newest_first = view.range(prefix, after(prefix), reverse=True)
-        rows = [_row(*row) for row in islice(newest_first, keep + 2 if keep else None)]
-        return self._outdated(view, aggregate, rows[::-1], keep, oldest)
+        newest_first = view.keys(prefix, after(prefix), reverse=True)
+        keys = list(islice(newest_first, keep + 2 if keep else None))
+        return self._outdated(view, aggregate, keys[::-1], keep, oldest)
 
     def outdated(self, view: ReadView, keep: int, oldest: str | None) -> dict[bytes, bytes | None]:
         """Return the rows that remove the same of all aggregates, whichever of their snapshots it is."""
         removed: dict[bytes, bytes | None] = {}
-        rows = (_row(*row) for row in view.range(SNAPSHOTS, after(SNAPSHOTS)))
-        for place, snapshots in groupby(rows, key=lambda row: row.key[:-NUMBER]):
-            removed |= self._outdated(view, place[len(SNAPSHOTS) + LENGTH :], [*snapshots], keep, oldest)
+        for place, keys in groupby(view.keys(SNAPSHOTS, after(SNAPSHOTS)), key=lambda key: key[:-NUMBER]):
+            removed |= self._outdated(view, place[len(SNAPSHOTS) + LENGTH :], [*keys], keep, oldest)
         return removed
 
     def _outdated(
-        self, view: ReadView, aggregate: bytes, snapshots: Sequence[_Row], keep: int, oldest: str | None
+        self, view: ReadView, aggregate: bytes, keys: Sequence[bytes], keep: int, oldest: str | None
     ) -> dict[bytes, bytes | None]:
-        """snapshots: of the aggregate, the oldest first."""
+        """keys: of the aggregate's snapshots, the oldest first. Of those that stay in any case nothing is read."""
         removed: dict[bytes, bytes | None] = {}
-        end, former, before = read_aggregate(view, aggregate), len(snapshots) - keep if keep else 0, 0
-        for at, row in enumerate(snapshots):
+        former, before = len(keys) - keep if keep else 0, 0
+        looked_at = keys if oldest is not None else keys[: max(former, 0)]
+        end = read_aggregate(view, aggregate) if looked_at else ABSENT
+        for at, key in enumerate(looked_at):
+            value = view.get(key)
+            if value is None:
+                continue
+            row = _row(key, value)
             stays = oldest is None or row.created_at >= oldest
             if stays and at < former:
                 stays = self._is_far(view, row, before, end) and self._is_of_chain(view, aggregate, row)
@@ -195,6 +204,10 @@ class KeptSnapshots:
         row = _row(key, value)
         size = row.size + len(view.get(row.personal_key) or b"")
         return KeptSnapshot(row.version, row.head, size, row.created_at)
+
+
+def _version_of(key: bytes) -> int:
+    return int.from_bytes(key[-NUMBER:], "big")
 
 
 def _row(key: bytes, value: bytes) -> _Row:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from annals.agents.deciding.machine import ABSENT
 from annals.agents.reading.gathering.aggregates import (
+    AggregatesFound,
     AggregatesWanted,
     decode_places,
     encode_places,
@@ -19,7 +20,16 @@ from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import encode
 from annals.schemas.suggestion import with_known
 from annals.schemas.values.moments import recorded_at
-from annals.workers.api.gathered import GATHER_S, Gathering, bad_cursors_refused, gathered_json
+from annals.workers.api.gathered import (
+    GATHER_S,
+    Expect,
+    Gathering,
+    WaitExpected,
+    bad_cursors_refused,
+    gathered_json,
+    until_expected,
+    until_rests_on,
+)
 from annals.workers.api.http.parameters import CursorText, Kind, Limit, Since, Status, Until
 from annals.workers.api.http.problems import invalid
 from annals.workers.api.http.routing import Answer, Route, Scope
@@ -43,6 +53,8 @@ class ListParameters(Struct, frozen=True):
     until: Until | None = None
     limit: Limit = PAGE
     cursor: CursorText | None = None
+    expect: Expect = []
+    wait: WaitExpected | None = None
 
 
 class ListedAggregate(Struct, frozen=True):
@@ -59,7 +71,10 @@ class ListedAggregate(Struct, frozen=True):
 
 
 class AggregatesGathered(Gathering, frozen=True):
-    """A page of aggregates by id. `next`: null: all partitions answered and had no more."""
+    """A page of aggregates by id. `next`: null: all partitions answered and had no more.
+
+    Where few are wanted of many, a page may have fewer than `limit` before the last one, or none.
+    """
 
     aggregates: list[ListedAggregate]
     next: str | None
@@ -76,20 +91,26 @@ class ListRoutes:
     def routes(self) -> tuple[Route, ...]:
         """Return it."""
         path, summary = "/v1/aggregates/{kind}", "A kind's aggregates by id."
-        return (Route("GET", path, Scope.READ, summary, ListParameters, AggregatesGathered, self.aggregates),)
+        answer = self.aggregates
+        return (Route("GET", path, Scope.READ, summary, ListParameters, AggregatesGathered, answer, problems=(504,)),)
 
     async def aggregates(self, call: Call) -> Answer:
         """Answer a page of aggregates."""
         asked: ListParameters = call.parameters
         _require_status(asked.kind, asked.status)
+        expected = await until_expected(self._shards, asked.expect, asked.wait, call)
         shards = self._shards.of_kinds([asked.kind])
         places: list[str | None] = [None] * len(shards)
         if asked.cursor is not None:
             with bad_cursors_refused():
                 places = decode_places(asked.cursor, asked.kind, len(shards))
         wanted = AggregatesWanted(asked.status, asked.since, asked.until)
-        deadline = asyncio.get_running_loop().time() + GATHER_S
-        page = await read_aggregates(shards, wanted, places, asked.limit, deadline)
+        now = asyncio.get_running_loop().time
+
+        async def read() -> AggregatesFound:
+            return await read_aggregates(shards, wanted, places, asked.limit, now() + GATHER_S)
+
+        page = await until_rests_on(expected, asked.wait, call, read)
         behind = encode_places(asked.kind, page.places)
         _, positions, missing, stale, lag = page.gathered
         items = (encode(_listed(found)) for found in page.aggregates)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import urlencode
 
-import msgspec
 from msgspec import Meta, Struct
 
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
+from annals.agents.reading.gathering.row_cursors import decode_place, encode_place
 from annals.schemas.values.fields import END
-from annals.workers.api.gathered import Expect, WaitExpected
+from annals.workers.api.gathered import Expect, WaitExpected, bad_cursors_refused
 from annals.workers.api.http.answers import json_answer
-from annals.workers.api.http.parameters import ExactMoment, Id
+from annals.workers.api.http.parameters import CursorText, ExactMoment, Id, Limit
 from annals.workers.api.http.routing import Route, Scope
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ Reference = Annotated[
 class Waiting(Struct, frozen=True, kw_only=True):
     """What every question takes."""
 
+    limit: Limit | None = None
+    cursor: CursorText | None = None
     expect: Expect = []
     wait: WaitExpected | None = None
 
@@ -103,9 +106,14 @@ PARAMETERS: Final[dict[str, type[Waiting]]] = {
 
 
 class Answered(Struct, frozen=True):
-    """The rows that answer, and what they rest on. `truncated`: there are more rows than are looked at."""
+    """The rows that answer, and what they rest on. Without `limit`: all of them, up to 100,000 that are looked at.
+
+    `truncated`: there are more rows than were looked at. `next`: null: all partitions answered and had no more. A page
+    may have fewer rows than `limit` before the last one, or none.
+    """
 
     rows: list[dict[str, Any]]
+    next: str | None
     positions: dict[str, list[int | None]]
     missing: list[PartitionReason]
     stale: list[PartitionReason]
@@ -126,13 +134,26 @@ class QuestionRoutes:
         return tuple(self._route(name, parameters) for name, parameters in PARAMETERS.items())
 
     def _route(self, name: str, parameters: type[Waiting]) -> Route:
+        path = f"/v1/questions/{name}"
+        own = [field for field in parameters.__struct_fields__ if field not in Waiting.__struct_fields__]
+
         async def answer(call: Call) -> Answer:
-            given = msgspec.structs.asdict(call.parameters)
-            found = await self._expecting(call, lambda: self._answers.ask(name, given))
+            asked = call.parameters
+            given = {field: getattr(asked, field) for field in own}
+            said = {field: value for field, value in given.items() if value}
+            with bad_cursors_refused():
+                version, after = (None, None) if asked.cursor is None else decode_place(asked.cursor, path, said)
+                found = await self._expecting(call, lambda: self._answers.ask(name, given, after, asked.limit, version))
+            following = None
+            if not found.is_end:
+                rest = said | ({} if asked.limit is None else {"limit": asked.limit})
+                rest["cursor"] = encode_place(path, said, found.version, found.after or ())
+                following = f"{path}?{urlencode(rest, doseq=True)}"
             return json_answer(
-                Answered(found.rows, found.positions, found.missing, found.stale, found.is_truncated, found.lag)
+                Answered(
+                    found.rows, following, found.positions, found.missing, found.stale, found.is_truncated, found.lag
+                )
             )
 
         summary = (parameters.__doc__ or "").strip()
-        path = f"/v1/questions/{name}"
         return Route("GET", path, Scope.READ, summary, parameters, Answered, answer, problems=(504,))

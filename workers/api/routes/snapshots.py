@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
 
 from msgspec import UNSET, Struct, UnsetType
 
+from annals.agents.reading.gathering.cursors import BadCursorError
+from annals.agents.reading.gathering.key_cursors import decode_keys, encode_keys
 from annals.schemas.cid import cid_text
+from annals.workers.api.gathered import bad_cursors_refused
 from annals.workers.api.http.answers import json_answer
-from annals.workers.api.http.parameters import Id, Kind, Version
+from annals.workers.api.http.parameters import CursorText, Id, Kind, Limit, Order, Version
 from annals.workers.api.http.routing import Answer, Route, Scope
 from annals.workers.api.http.shapes import CidText, Position, RecordedAt, Stale, stale_members
-from annals.workers.api.routes.aggregates import absent
+from annals.workers.api.routes.aggregates import PAGE, absent, aggregate_path
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import KeptSnapshot
@@ -19,11 +23,25 @@ if TYPE_CHECKING:
     from annals.workers.api.http.routing import Call
 
 
+FORM: Final = 5  # of cursors: those of other lists have other ones
+VERSION_BYTES: Final = 8
+
+
 class OfAggregate(Struct, frozen=True):
     """Parameters of an aggregate's snapshots."""
 
     kind: Kind
     id: Id
+
+
+class ListParameters(Struct, frozen=True):
+    """Which of an aggregate's snapshots are wanted, by version."""
+
+    kind: Kind
+    id: Id
+    order: Order = "asc"
+    limit: Limit = PAGE
+    cursor: CursorText | None = None
 
 
 class OfVersion(Struct, frozen=True):
@@ -44,12 +62,13 @@ class Snapshot(Struct, frozen=True):
 
 
 class Snapshots(Struct, frozen=True):
-    """An aggregate's kept states, the newest 1,000 of them, the newest last.
+    """An aggregate's kept states by version.
 
     `stale`, `position`: there where a standby answers, which keeps snapshots of its own.
     """
 
     snapshots: list[Snapshot]
+    next: str | None
     stale: Stale = UNSET
     position: Position | UnsetType = UNSET
 
@@ -69,8 +88,8 @@ class SnapshotRoutes:
                 "GET",
                 path,
                 Scope.READ,
-                "The snapshots of an aggregate, the newest 1,000.",
-                OfAggregate,
+                "The snapshots of an aggregate.",
+                ListParameters,
                 Snapshots,
                 self.listed,
             ),
@@ -99,14 +118,21 @@ class SnapshotRoutes:
         )
 
     async def listed(self, call: Call) -> Answer:
-        """Answer a list."""
-        asked: OfAggregate = call.parameters
+        """Answer a page of a list."""
+        asked: ListParameters = call.parameters
         shard = self._shards.of(asked.kind, asked.id)
-        found = await shard.snapshots(asked.id)
+        behind = None
+        if asked.cursor is not None:
+            with bad_cursors_refused():
+                behind = _version_in(asked.cursor, asked)
+        descending = asked.order == "desc"
+        found = await shard.snapshots(asked.id, behind=behind, descending=descending, limit=asked.limit + 1)
         stale = stale_members(shard.status())
         if not found and await shard.offset_of(asked.id, 1) is None:
             raise absent(shard, f"there is no {asked.kind} of this id")
-        return json_answer(Snapshots([_shown(kept) for kept in found], **stale))
+        page = found[: asked.limit]
+        following = _path(asked, page[-1].version) if len(found) > len(page) else None
+        return json_answer(Snapshots([_shown(kept) for kept in page], following, **stale))
 
     async def keep(self, call: Call) -> Answer:
         """Keep one."""
@@ -124,6 +150,28 @@ class SnapshotRoutes:
         if not await shard.drop_snapshot(asked.id, asked.version):
             raise absent(shard, "there is no snapshot of this version")
         return Answer(b"", 204)
+
+
+def _version_in(text: str, asked: ListParameters) -> int:
+    """Return the version behind which a cursor goes on.
+
+    Raises:
+        BadCursorError: it is none of this list.
+    """
+    of, keys = decode_keys(text, FORM)
+    if of != _list_of(asked) or len(keys) != 1 or keys[0] is None or len(keys[0]) != VERSION_BYTES:
+        raise BadCursorError("the cursor is of another list")
+    return int.from_bytes(keys[0], "big")
+
+
+def _path(asked: ListParameters, version: int) -> str:
+    cursor = encode_keys(FORM, _list_of(asked), [version.to_bytes(VERSION_BYTES, "big")])
+    query = urlencode({"order": asked.order, "limit": asked.limit, "cursor": cursor})
+    return f"{aggregate_path(asked.kind, asked.id)}/snapshots?{query}"
+
+
+def _list_of(asked: ListParameters) -> bytes:
+    return f"{asked.kind}/{asked.order}/{asked.id}".encode()
 
 
 def _shown(kept: KeptSnapshot) -> Snapshot:

@@ -7,12 +7,18 @@ import socket
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 from yarl import URL
 
+from annals.agents.reading.found import AggregatePage, FoundAggregate
+from annals.agents.reading.gathering.aggregates import AggregatesWanted, read_aggregates
 from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.events import read_events
+from annals.agents.reading.gathering.questions import AskAggregates, Asked
+from annals.agents.reading.gathering.replies import Reply, read_answer, reply_to
+from annals.agents.reading.queries import aggregates as listing
 from annals.schemas.cid import cid_text
 from annals.workers.api.routes import correlations as correlations_routes
 from annals.workers.api.routes import events as events_routes
@@ -23,6 +29,7 @@ from gathered import event, id_in
 from gathered_serving import deployed, read_all
 
 PEOPLE = {"person": 2}
+FIRST = id_in(0, 2)
 HALVES = ([("person", 0)], [("person", 1)])
 WITHIN_S = 30
 
@@ -281,6 +288,89 @@ async def test_aggregates_are_listed_over_all_partitions_and_none_is_lost_while_
         }  # fmt: skip
         assert (await apis[0]("GET", "/v1/aggregates/person?status=merged"))[2]["aggregates"] == []
         assert (await apis[0]("GET", "/v1/aggregates/cat"))[0] == 404
+
+
+async def test_a_rare_status_is_found_on_later_pages_over_all_partitions(monkeypatch):
+    """Goes red when a list looks through all of a partition for one page, and never comes to its end."""
+    monkeypatch.setattr(listing, "LOOKED_AT", 3)
+    async with deployed({"person": 2}, *HALVES) as (deployment, apis):
+        ids = sorted(f"p-{number}" for number in range(30))
+        late = event("person", "p-29", second=8)
+        deployment.append("person", [event("person", name, second=1) for name in ids if name != "p-29"] + [late])
+        await read_all(deployment)
+        found, path, pages = [], "/v1/aggregates/person?since=2026-11-21T09:30:08Z&limit=10", 0
+        while path:
+            _, _, body = await apis[pages % 2]("GET", path)
+            found += [each["aggregate_id"] for each in body["aggregates"]]
+            path, pages = body["next"], pages + 1
+        assert found == ["p-29"]
+        assert pages > 5
+        found, path = [], "/v1/aggregates/person?limit=2"
+        while path:
+            _, _, body = await apis[0]("GET", path)
+            found += [each["aggregate_id"] for each in body["aggregates"]]
+            path = body["next"]
+        assert found == ids
+
+
+async def test_a_list_of_aggregates_waits_for_what_its_asker_wrote_and_tells_what_it_rests_on():
+    async with deployed({"person": 2}, *HALVES) as (deployment, apis):
+        path = f"/v1/aggregates/person?expect=person/{FIRST}@1"
+        status, _, problem = await apis[1]("GET", f"{path}&wait=0")
+        assert (status, problem["code"]) == (504, "timeout")
+        request = asyncio.create_task(apis[1]("GET", f"{path}&wait=30"))
+        deployment.append("person", [event("person", FIRST)])
+        status, _, body = await request
+        assert (status, [each["aggregate_id"] for each in body["aggregates"]]) == (200, [FIRST])
+        assert body["positions"] == {"person": [1, 0]}
+        for wrong in ("p-1@1", f"planet/{FIRST}@1"):
+            assert (await apis[0]("GET", f"/v1/aggregates/person?expect={wrong}"))[0] == 400
+
+
+class ReadsOn:
+    """A shard that reads on after each answer: where it stands then is not what the answer rests on."""
+
+    def __init__(self, shard):
+        self._shard = shard
+
+    def __getattr__(self, name):
+        return getattr(self._shard, name)
+
+    def status(self):
+        status = self._shard.status()
+        return msgspec.structs.replace(status, offset=status.offset + 7, end=status.end + 7)
+
+
+async def test_the_positions_of_a_list_are_those_of_what_was_looked_at():
+    """Goes red when they are taken from where the shards stand when all have answered."""
+    async with deployed({"person": 2}, *HALVES) as (deployment, _):
+        deployment.append("person", [event("person", FIRST)])
+        await read_all(deployment)
+        shards = [ReadsOn(worker.shards["person", at]) for at, worker in enumerate(deployment.workers)]
+        deadline = asyncio.get_running_loop().time() + 30
+        page = await read_aggregates(shards, AggregatesWanted(), [None, None], 10, deadline)
+        assert page.positions == {"person": [1, 0]}
+
+
+async def test_a_worker_of_a_former_release_gets_whole_pages_of_aggregates_or_none(monkeypatch):
+    """Goes red when it takes a page that ended early for one with a partition's first aggregates."""
+    monkeypatch.setattr(listing, "LOOKED_AT", 3)
+    async with deployed({"person": 1}, [("person", 0)]) as (deployment, _):
+        deployment.append("person", [event("person", f"p-{number}") for number in range(5)])
+        await read_all(deployment)
+        shard = deployment.workers[0].shards["person", 0]
+
+        async def reply(limit, **said):
+            asked = Asked("person", 0, AskAggregates(None, None, None, None, limit, **said), 1)
+            return msgspec.msgpack.decode(await reply_to(shard, asked, 0), type=Reply)
+
+        former = await reply(2)
+        found, is_end = msgspec.msgpack.decode(former.answer, type=tuple[list[FoundAggregate], bool])
+        assert ([each.aggregate_id for each in found], is_end) == (["p-0", "p-1"], False)
+        asked = Asked("person", 0, AskAggregates(None, None, None, None, 2, knows_places=True), 1)
+        assert read_answer(asked, former) == AggregatePage(found, False)  # noqa: FBT003 - not the end
+        assert (await reply(5)).failure == "not_ready"
+        assert read_answer(asked, await reply(2, knows_places=True)).offset == 5
 
 
 async def test_a_correlation_is_a_tree_over_partitions():

@@ -18,6 +18,8 @@ from annals.agents.reading.gathering.questions import (
     AskHistory,
     AskStatus,
     AskUntilOffset,
+)
+from annals.agents.reading.gathering.replies import (
     Reply,
     SentEvent,
     SentHistory,
@@ -404,7 +406,7 @@ async def test_a_member_whose_address_is_another_worker_now_is_looked_up_again()
 
 
 async def test_a_long_history_comes_in_parts(monkeypatch):
-    monkeypatch.setattr("annals.agents.reading.gathering.questions.PART_EVENTS", 3)
+    monkeypatch.setattr("annals.agents.reading.gathering.replies.PART_EVENTS", 3)
     events = chain(id_in(1, 2), 8)
     async with deployed(PEOPLE, *HALVES) as (deployment, apis):
         deployment.append("person", events)
@@ -415,7 +417,7 @@ async def test_a_long_history_comes_in_parts(monkeypatch):
 
 
 async def test_a_part_of_large_events_has_fewer(monkeypatch):
-    monkeypatch.setattr("annals.agents.reading.gathering.questions.PART_BYTES", 600)
+    monkeypatch.setattr("annals.agents.reading.gathering.replies.PART_BYTES", 600)
     events = chain(id_in(1, 2), 7)
     async with deployed(PEOPLE, *HALVES) as (deployment, apis):
         deployment.append("person", events)

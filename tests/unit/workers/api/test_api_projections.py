@@ -11,11 +11,14 @@ from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.reading.gathering.rows import LocalRows
 from annals.agents.reading.jobs import Jobs
 from annals.agents.reading.ports import Member
+from annals.agents.reading.queries import rows as row_queries
+from annals.agents.reading.read_models import row_answers
 from annals.agents.reading.read_models.read_models import ReadModels
 from annals.agents.reading.read_models.row_answers import RowAnswers
 from annals.agents.reading.read_models.service import ProjectionService
 from annals.schemas.kinds import agent, document, location, organization, person, workflow
 from annals.schemas.values.refs import OwnerRef, ReaderRef
+from annals.topics.keys import partition_of
 from annals.workers.api.routes.jobs import JobRoutes
 from annals.workers.api.routes.projections import Expecting, ProjectionRoutes
 from annals.workers.api.routes.questions import QuestionRoutes
@@ -37,6 +40,7 @@ from projecting import (
 )
 
 ME = Member("me", None, {}, {name: versions[-1].version for name, versions in VERSIONS.items()})
+CID = "bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 OWNER = OwnerRef(kind="person", id="p")
 
 
@@ -282,7 +286,7 @@ def test_every_question_of_the_contract_has_a_route_and_every_parameter_its_stru
     for name, question in QUESTIONS.items():
         fields = {each.encode_name: each.required for each in msgspec.structs.fields(PARAMETERS[name])}
         assert {key for key, required in fields.items() if required} == set(question.required)
-        assert set(fields) - set(question.required) == {*question.optional, "expect", "wait"}
+        assert set(fields) - set(question.required) == {*question.optional, "limit", "cursor", "expect", "wait"}
 
 
 @pytest.mark.parametrize("name", list(VERSIONS))
@@ -301,3 +305,68 @@ def test_rows_are_found_by_the_parameters_of_the_contract(name):
             "workflow_board": ("status", "assignee", "deadline_before"),
         }[name]
     )
+
+
+async def pages_of(api, path, limit, most=None):
+    """The ids on all pages of a question, and how many pages there are."""
+    found, pages, following = [], 0, f"{path}&limit={limit}"
+    while following:
+        body = await get(api, following)
+        assert len(body["rows"]) <= limit
+        assert body["truncated"] is (body["next"] is not None)
+        found, pages, following = found + ids(body), pages + 1, body["next"]
+    return found, pages
+
+
+async def test_questions_are_answered_in_pages(monkeypatch):
+    monkeypatch.setattr(row_answers, "MOST_ASKED", 2)
+    journals = Journals()
+    for number in range(9):
+        created = document.DocumentCreated(
+            title="T", document_type="note", owner=OWNER, content_cid=CID, size_bytes=1, media_type="text/plain",
+            tags=["t"], confidentiality="public" if number in {0, 8} else "restricted",
+        )  # fmt: skip
+        journals.append("document", f"d-{number}", created, document.DocumentPublished())
+        under = {"parent_id": f"l-{(number - 1) // 2}"} if number else {}
+        place = location.LocationDefined(name="L", location_type="logical", **under)
+        journals.append("location", f"l-{number}", place)
+    async with serving_projections(journals) as (api, shards, _):
+        mine = "/v1/questions/documents?tag=t&grantee=person:p"
+        assert await pages_of(api, mine, 4) == ([f"d-{number}" for number in range(9)], 3)
+        found, pages = await pages_of(api, "/v1/questions/documents?tag=t&grantee=person:x", 1)
+        assert (found, pages > 3) == (["d-0", "d-8"], True)
+        whole = await get(api, mine)
+        assert (len(whole["rows"]), whole["next"], whole["truncated"]) == (9, None, False)
+        for walked_again in (1_000, 0):  # down from the root, and up from each row
+            monkeypatch.setattr(row_queries, "WALKED_AGAIN", walked_again)
+            assert await pages_of(api, "/v1/questions/locations?under=l-1", 3) == (["l-3", "l-4", "l-7", "l-8"], 2)
+        cursor = (await get(api, mine + "&limit=4"))["next"].partition("cursor=")[2]
+        for wrong in ("cursor=x", f"cursor={cursor}&tag=u"):
+            other = mine.replace("tag=t&", "") if "tag=u" in wrong else mine
+            assert (await get(api, f"{other}&{wrong}", 400))["code"] == "bad_cursor"
+        assert (await get(api, mine + "&limit=1001", 400))["code"] == "invalid_request"
+        away = partition_of(b"d-0", PARTITIONS)
+        first = shards.here.pop(("document", away))
+        body = await get(api, mine + "&limit=9")
+        assert ("d-0" in ids(body), body["next"] is not None) == (False, True)
+        shards.here["document", away] = first  # it kept its place
+        assert sorted(ids(body) + ids(await get(api, body["next"]))) == [f"d-{number}" for number in range(9)]
+
+
+async def test_an_answer_of_more_rows_than_are_looked_at_goes_on_behind_them(monkeypatch):
+    """Goes red when what is behind the first 100,000 rows cannot be had."""
+    monkeypatch.setattr(row_answers, "MOST_ROWS", 4)
+    journals = Journals()
+    for number in range(9):
+        journals.append("person", f"p-{number}", person.PersonRegistered(name="A", email="a@example.org"))
+        journals.append("location", f"l-{number}", location.LocationDefined(
+            name="L", location_type="logical", parent_id="l"))  # fmt: skip
+    monkeypatch.setattr(row_queries, "WALKED_AGAIN", 0)
+    async with serving_projections(journals) as (api, _, _):
+        for path, letter in (("people?email=a@example.org", "p"), ("locations?under=l", "l")):
+            found, following = [], f"/v1/questions/{path}"
+            while following:
+                body = await get(api, following)
+                assert body["truncated"] is (body["next"] is not None)
+                found, following = found + ids(body), body["next"]
+            assert found == [f"{letter}-{number}" for number in range(9)]

@@ -1,6 +1,9 @@
 """Snapshots that the reading store keeps, and statistics, over HTTP."""
 
+import pytest
+
 from annals.agents.aggregates import REGISTRY
+from annals.agents.reading.snapshots.policy import SnapshotPolicy
 from annals.schemas.cid import cid_text
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routes.schemas import schema_routes
@@ -18,7 +21,7 @@ async def test_a_snapshot_is_kept_listed_used_and_removed():
     async with reading(person=events[:3]) as (shards, journals):
         routes = [*SnapshotRoutes(shards).routes(), *AggregateRoutes(shards).routes()]
         async with serving(routes, audit=(audit := Audit())) as api:
-            assert (await api("GET", ADA + "/snapshots"))[2] == {"snapshots": []}
+            assert (await api("GET", ADA + "/snapshots"))[2] == {"snapshots": [], "next": None}
             status, _, made = await api("POST", ADA + "/snapshots")
             assert (status, set(made)) == (201, {"version", "head", "bytes", "created_at"})
             assert (made["version"], made["head"]) == (3, cid_text(events[2].cid))
@@ -26,17 +29,42 @@ async def test_a_snapshot_is_kept_listed_used_and_removed():
             shard = shards.of("person", "p-1")
             assert await shard.until_version("p-1", 6, soon())
             without = [(await api("GET", f"{ADA}?version={version}"))[2]["state"] for version in range(1, 7)]
-            assert (await api("GET", ADA + "/snapshots"))[2] == {"snapshots": [made]}
-            assert (await shard.aggregates(status=None, since=None, until=None, after=None, limit=9))[0][
-                0
-            ].snapshot_version == 3
+            assert (await api("GET", ADA + "/snapshots"))[2] == {"snapshots": [made], "next": None}
+            page = await shard.aggregates(status=None, since=None, until=None, after=None, limit=9)
+            assert page.aggregates[0].snapshot_version == 3
             assert (await api("DELETE", ADA + "/snapshots/4"))[0] == 404
             assert (await api("DELETE", ADA + "/snapshots/3"))[::2] == (204, b"")
-            assert (await api("GET", ADA + "/snapshots"))[2] == {"snapshots": []}
+            assert (await api("GET", ADA + "/snapshots"))[2] == {"snapshots": [], "next": None}
             assert [(await api("GET", f"{ADA}?version={v}"))[2]["state"] for v in range(1, 7)] == without
             assert (await api("POST", "/v1/aggregates/person/p-2/snapshots"))[0] == 404
             assert (await api("GET", "/v1/aggregates/person/p-2/snapshots"))[0] == 404
     assert [entry.status for entry in audit.entries] == [None, 201, None, 404, None, 204, None, 404]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_snapshots_are_listed_in_pages_by_version(order):
+    events = chain("p-1", 7)
+    async with (
+        reading(SnapshotPolicy(events=1), person=events[:1]) as (shards, journals),
+        serving(SnapshotRoutes(shards).routes(), audit=Audit()) as api,
+    ):
+        for event in events[1:]:
+            journals["person"].append([event])
+            assert await shards.of("person", "p-1").until_version("p-1", event.version, soon())
+        listed, path = [], f"{ADA}/snapshots?order={order}&limit=3"
+        while path:
+            status, _, page = await api("GET", path)
+            assert (status, len(page["snapshots"])) == (200, 3 if page["next"] else 1)
+            listed += [each["version"] for each in page["snapshots"]]
+            path = page["next"]
+        assert listed == sorted(range(1, 8), reverse=order == "desc")
+        whole = (await api("GET", f"{ADA}/snapshots"))[2]
+        assert ([each["version"] for each in whole["snapshots"]], whole["next"]) == ([*range(1, 8)], None)
+        cursor = (await api("GET", f"{ADA}/snapshots?order={order}&limit=3"))[2]["next"].partition("cursor=")[2]
+        other = "asc" if order == "desc" else "desc"
+        for wrong in ("cursor=x", f"cursor={cursor}&order={other}"):
+            status, _, problem = await api("GET", f"{ADA}/snapshots?{wrong}")
+            assert (status, problem["code"]) == (400, "bad_cursor")
 
 
 async def test_a_snapshot_that_is_not_there_while_the_journal_is_read_may_be_there():

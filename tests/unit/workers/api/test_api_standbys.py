@@ -7,7 +7,8 @@ import pytest
 
 from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.gathering.all_shards import NotHereError
-from annals.agents.reading.gathering.questions import Asked, AskState, Reply
+from annals.agents.reading.gathering.questions import Asked, AskState
+from annals.agents.reading.gathering.replies import Reply
 from annals.agents.reading.ports import Member, NotReadyError
 from annals.schemas.cid import cid_text
 from annals.workers.api.callers.forwarding import Caller, Forwarding

@@ -141,7 +141,7 @@ async def test_a_correlation_is_shown_as_a_tree(monkeypatch: pytest.MonkeyPatch)
 
 
 ROW = {"aggregate_id": "p-1", "emails": ["a@example.org"]}
-ANSWER = {"rows": [ROW], "positions": {"person": [3]}, "missing": [], "stale": [], "truncated": False}
+ANSWER = {"rows": [ROW], "positions": {"person": [3]}, "missing": [], "stale": [], "truncated": False, "next": None}
 MISSING = [{"kind": "person", "partition": 1, "reason": "no answer in time"}]
 EVENT = {"type": "PersonRenamed", "kind": "person", "aggregate_id": "p", "version": 1, "recorded_at": "2026-11-21"}
 AGGREGATE = {"aggregate_id": "p", "version": 1, "status": "active", "last_at": "2026-11-21", "bytes": 9, "head": "b"}
@@ -186,7 +186,25 @@ async def test_questions_are_asked_with_their_parameters(monkeypatch: pytest.Mon
             1, "", "annals: there is no row for this question of agents\n"
         )  # fmt: skip
     people = "/v1/questions/people?email=a%40example.org&expect=person%2Fp%3D1%403"
-    assert asked == [people, people, "/v1/questions/agents?capability=x&capability=y"]
+    assert asked == [
+        people.replace("?", "?limit=1000&"), people, "/v1/questions/agents?limit=1000&capability=x&capability=y"
+    ]  # fmt: skip
+
+
+async def test_the_rows_of_all_pages_of_a_question_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red when a question ends behind its first page, or holds all pages before it prints one."""
+    second = ANSWER | {"rows": [ROW | {"aggregate_id": "p-2"}, ROW | {"aggregate_id": "p-3"}]}
+    for limit, expected in (
+        ([], ["p-1", "p-2", "p-3"]),
+        (["--limit", "2"], ["p-1", "p-2"]),
+        (["--limit", "1"], ["p-1"]),
+    ):
+        async with answering(
+            ANSWER | {"next": "/v1/x", "truncated": True}, ANSWER | {"rows": [], "next": "/v1/y"}, second
+        ) as url:
+            status, out, errors = await annals(monkeypatch, url, "ask", "people", "email=a@example.org", *limit)
+        assert (status, errors) == (0, "")
+        assert [json.loads(line)["aggregate_id"] for line in out.splitlines()] == expected
 
 
 @pytest.mark.parametrize(

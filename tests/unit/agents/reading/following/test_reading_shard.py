@@ -95,8 +95,9 @@ async def test_it_follows_the_journal_and_answers():
         assert ([each.offset for each in page.events], page.next_offset, page.is_end) == ([0, 1, 2, 3], 4, False)
         assert (await here.by_cid(bob[1].cid)).offset == 4
         assert await here.offset_of("p-1", 5) == 6
-        listed, is_end = await here.aggregates(status=None, since=None, until=None, after="p-1", limit=5)
-        assert ([(each.aggregate_id, each.version) for each in listed], is_end) == ([("p-2", 2)], True)
+        listed = await here.aggregates(status=None, since=None, until=None, after="p-1", limit=5)
+        assert [(each.aggregate_id, each.version) for each in listed.aggregates] == [("p-2", 2)]
+        assert (listed.is_end, listed.offset) == (True, 7)
         with pytest.raises(LookupError):
             await here.rows("none", 1, {}, after=None, limit=1)
 

@@ -12,7 +12,7 @@ from annals.agents.reading.gathering.events import follow, read_events
 from annals.agents.reading.gathering.expecting import ExpectedAt
 from annals.agents.reading.gathering.gather import gather
 from annals.agents.reading.ports import NotReadyError
-from following import until
+from following import snapshots_of, until
 from gathered import Deployment, InProcess, event, id_in
 
 KINDS = {"person": 1}
@@ -219,7 +219,7 @@ async def test_snapshots_and_numbers_are_the_owners_alone():
             with pytest.raises(NotReadyError, match="no worker has it"):
                 await ask
         assert peers.asked == []
-        assert await shard.snapshots(ADA) == []
+        assert await snapshots_of(shard, ADA) == []
 
 
 async def test_a_stream_goes_on_at_a_standby_and_at_the_owner_that_it_becomes_without_gap_or_double():

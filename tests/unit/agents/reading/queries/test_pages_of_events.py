@@ -5,16 +5,24 @@ from __future__ import annotations
 import pytest
 from libipld import encode_dag_cbor
 
+from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.found import EventFilter
 from annals.agents.reading.keeping import blocks
 from annals.agents.reading.keeping.blocks import AT_ONCE, FIRST_ROWS
 from annals.agents.reading.keeping.layout import EVENTS, NUMBER, OFFSETS, decode_event, event_key, offset_key
+from annals.agents.reading.keeping.personal import StateParts
+from annals.agents.reading.keeping.states import States
 from annals.agents.reading.ports import BrokenChainError
+from annals.agents.reading.queries import aggregates as listing
+from annals.agents.reading.queries import find as finding
+from annals.agents.reading.queries.aggregates import aggregates
 from annals.agents.reading.queries.events import Place, by_offset, history
 from annals.agents.reading.queries.find import find
 from annals.agents.reading.queries.run import events_at, placed_from, run_from
+from annals.agents.reading.snapshots.kept import KeptSnapshots
+from annals.agents.reading.snapshots.recent_states import RecentStates
 from annals.schemas.chain import decode_again
 from annals.schemas.cid import cid_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
@@ -217,3 +225,58 @@ def test_where_no_event_counts_there_is_none(rows):
     assert by_offset(MemoryReadingStore(rows), PLACE, 500) is None
     del rows[offset_key(7)]
     assert by_offset(MemoryReadingStore(rows), PLACE, 7) is None
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_page_ends_behind_many_events_that_are_not_wanted_and_the_next_one_goes_on_there(
+    rows, monkeypatch, descending
+):
+    """Goes red when a rare event is looked for until its partition is missing, at the same place for ever."""
+    monkeypatch.setattr(finding, "LOOKED_AT", 20)
+    store = Counting(rows)
+    for actor in ("nobody", None):
+        wanted = EventFilter(types=("PersonRenamed",), actor=actor)
+        start, pages, found = None, 0, []
+        while True:
+            store.asked.clear()
+            some = find(store, PLACE, wanted, start=start, descending=descending, limit=30)
+            found += [event.offset for event in some.events]
+            assert sum(store.asked) <= 3 * (20 + 2 * AT_ONCE)
+            start, pages = some.next_offset, pages + 1
+            if some.is_end:
+                break
+        offsets = [*range(len(IDS) * EVENTS_EACH)]
+        assert found == ([] if actor else offsets[::-1] if descending else offsets)
+        assert pages == 6
+
+
+def test_a_page_ends_behind_large_events_that_are_not_wanted(rows, monkeypatch):
+    """Goes red when a page reads gigabytes of events to find one."""
+    store = Counting(rows)
+    monkeypatch.setattr(finding, "PAGE_BYTES", 5 * len(page(store, limit=1).events[0].block))
+    some = find(store, PLACE, EventFilter(types=("PersonRenamed",), actor="nobody"), start=0, descending=False, limit=9)
+    assert (some.events, some.is_end) == ([], False)
+    assert 5 <= some.next_offset <= 7
+
+
+def listed(store, behind=None, limit=100, **wanted):
+    decider = REGISTRY["person"]
+    kept = KeptSnapshots("person", StateParts(decider), decider.state_version, RecentStates(0))
+    filters = {"status": None, "since": None, "until": None} | wanted
+    return aggregates(store, States(decider), kept, **filters, behind=behind, limit=limit)
+
+
+def test_a_list_ends_behind_many_aggregates_that_are_not_wanted_and_the_next_page_goes_on_there(monkeypatch):
+    """Goes red when a rare status is looked for until its partition is missing, at the same place for ever."""
+    monkeypatch.setattr(listing, "LOOKED_AT", 4)
+    store, names = MemoryReadingStore(), [f"p-{number}" for number in range(10)]
+    records = [JournalRecord(offset, name.encode(), chain(name, 1)[0].value) for offset, name in enumerate(names)]
+    ReadingFold("person", 0, 1, store, [States(REGISTRY["person"])]).apply(records)
+    page_of = listed(store, status="merged")
+    assert (page_of.aggregates, page_of.is_end, page_of.offset, page_of.until) == ([], False, 10, "p-3")
+    assert listed(store, behind="p-3", status="merged").until == "p-7"
+    assert listed(store, behind="p-7", status="merged").is_end
+    full = listed(store, limit=3)
+    assert ([each.aggregate_id for each in full.aggregates], full.is_end, full.until) == (names[:3], False, "p-2")
+    all_but_one = listed(store, behind="p-5", limit=4)
+    assert ([each.aggregate_id for each in all_but_one.aggregates], all_but_one.is_end) == (names[6:], True)

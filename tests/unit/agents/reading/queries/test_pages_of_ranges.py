@@ -11,7 +11,13 @@ from annals.agents.projections.projection import problem_of
 from annals.agents.projections.workflow_board import WORKFLOW_BOARD, Board, BoardStep
 from annals.agents.reading.found import RowPage, ShardPosition
 from annals.agents.reading.gathering.all_shards import AllShards
-from annals.agents.reading.gathering.questions import Asked, AskRows, Reply, UnreadableReplyError, read_answer, reply_to
+from annals.agents.reading.gathering.questions import Asked, AskRows
+from annals.agents.reading.gathering.replies import (
+    Reply,
+    UnreadableReplyError,
+    read_answer,
+    reply_to,
+)
 from annals.agents.reading.gathering.rows import OTHER_ORDER, LocalRows
 from annals.agents.reading.keeping.layout import encode_follower, follower_key
 from annals.agents.reading.keeping.overlay import Overlay

@@ -270,8 +270,7 @@ class EveryOne(Journals):
         self.kinds, self.records_of = ("person",), journals.records_of
 
 
-async def test_a_tree_that_is_too_large_says_that_it_is_not_whole(monkeypatch):
-    monkeypatch.setattr("annals.agents.reading.read_models.global_reader.MOST_TREE_ROWS", 2)
+async def test_a_tree_that_is_too_large_says_that_it_is_not_whole():
     made, stores = Journals(), GlobalStores()
     for number in range(4):
         made.append(
@@ -279,11 +278,10 @@ async def test_a_tree_that_is_too_large_says_that_it_is_not_whole(monkeypatch):
         )
     reader = global_reader(made, stores)
     async with run_meanwhile(reader):
-        early = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a")
+        early = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a", None, 2)
         assert {each.reason for each in early.missing} == {"global projections are not ready: not opened yet"}
         await until(lambda: sum(reader._read_until.values()) == 4)
-        found = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a")
+        found = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a", None, 2)
         assert (len(found.rows), found.is_end) == (2, False)
-        monkeypatch.setattr("annals.agents.reading.read_models.global_reader.MOST_TREE_ROWS", 4)
-        found = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a")
-        assert (len(found.rows), found.is_end) == (4, True)
+        found = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a", found.after, 2)
+        assert (len(found.rows), found.is_end) == (2, True)

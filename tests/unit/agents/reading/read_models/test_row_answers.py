@@ -219,9 +219,7 @@ async def test_a_page_without_rows_is_gone_on_behind(name, index, monkeypatch):
             page = await answers.rows(name, index, after, 10, version)
             found += ids(page)
             after, version, is_end, pages = page.after, page.version, page.is_end, pages + 1
-        every = await answers._every_page(REGISTRY[name], 1, index)
-    assert [each.row["aggregate_id"] for each in every.rows] == found
-    assert (found, every.is_end) == (["8" if name == "people_directory" else "x-8"], True)
+    assert found == ["8" if name == "people_directory" else "x-8"]
     assert pages > 1
 
 

@@ -15,12 +15,13 @@ from annals.agents.reading.snapshots.policy import SnapshotPolicy
 from annals.agents.reading.snapshots.recent_states import RecentStates
 from annals.workers.settings import SettingsError, load_settings
 from annals.workers.settings.snapshots import snapshot_policies
+from annals.workers.stores.reading_memory import MemoryReadingStore
 from api_serving import reading
 from chained import chain, sealed
-from following import soon
+from following import snapshots_of, soon
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from chained import Sealed
     from following import Journal
@@ -57,7 +58,7 @@ async def kept_of(shard: Any, journal: Journal, events: Sequence[Sealed]) -> lis
     for event in events:
         journal.append([event])
         assert await shard.until_version("p-1", event.version, soon())
-    return [kept.version for kept in await shard.snapshots("p-1")]
+    return [kept.version for kept in await snapshots_of(shard)]
 
 
 def known_by(emails: int) -> list[Sealed]:
@@ -80,7 +81,7 @@ async def test_snapshots_are_kept_by_events_used_and_counted() -> None:
         assert (await shard.state("p-1", version=2)).state["name"] == "Ada 2"
         counted = (await shard.numbers()).snapshots
         assert (counted.count, counted.hits, counted.misses) == (3, 2, 0)
-        assert counted.size_bytes == sum(kept.size_bytes for kept in await shard.snapshots("p-1"))
+        assert counted.size_bytes == sum(kept.size_bytes for kept in await snapshots_of(shard))
 
 
 async def test_snapshots_are_counted_seldom_and_at_once_where_one_is_made_or_removed_by_hand() -> None:
@@ -101,12 +102,68 @@ async def test_snapshots_are_counted_seldom_and_at_once_where_one_is_made_or_rem
         assert (await shard.numbers()).snapshots.count == 3
 
 
-async def test_of_many_snapshots_the_newest_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goes red when a list has no end: each of them is read for its size."""
-    monkeypatch.setattr(kept_module, "MOST_LISTED", 3)
+async def test_snapshots_are_listed_in_pages_and_no_more_of_them_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red when a page reads what it does not show: each of them is read for its size."""
     events = chain("p-1", 6)
     async with reading(SnapshotPolicy(events=1), person=events[:1]) as (shards, journals):
-        assert await kept_of(shards.of("person", "p-1"), journals["person"], events[1:]) == [4, 5, 6]
+        shard = shards.of("person", "p-1")
+        assert await kept_of(shard, journals["person"], events[1:]) == [1, 2, 3, 4, 5, 6]
+        read = snapshots_read(monkeypatch)
+        for behind, descending, expected in (
+            (None, False, [1, 2]), (2, False, [3, 4]), (5, False, [6]), (6, False, []), (2**64 - 1, False, []),
+            (None, True, [6, 5]), (5, True, [4, 3]), (2, True, [1]), (1, True, []),
+        ):  # fmt: skip
+            read.clear()
+            page = await shard.snapshots("p-1", behind=behind, descending=descending, limit=2)
+            assert [kept.version for kept in page] == expected
+            assert len(read) <= 3
+
+
+async def test_of_snapshots_that_stay_in_any_case_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red when a sweep, a fold or a list reads each snapshot, which may have megabytes, to know its version."""
+    events = chain("p-1", 12)
+    async with reading(SnapshotPolicy(events=1, keep=4), person=events[:1]) as (shards, journals):
+        shard = shards.of("person", "p-1")
+        assert await kept_of(shard, journals["person"], events[1:5]) == [1, 2, 3, 4, 5]
+        read = snapshots_read(monkeypatch)
+        assert (await shard.aggregates(status=None, since=None, until=None, after=None, limit=9)).aggregates[
+            0
+        ].snapshot_version == 5
+        assert read == []
+        assert await shard.clean_snapshots() == 0  # type: ignore[attr-defined]
+        assert read == [1]
+        read.clear()
+        journals["person"].append(events[5:6])
+        assert await shard.until_version("p-1", 6, soon())
+        assert set(read) <= {1, 2}  # of those behind the newest four, whether they stay
+
+
+def snapshots_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The versions of the snapshots that are read from now on."""
+    read: list[int] = []
+    get, get_many, items = MemoryReadingStore.get, MemoryReadingStore.get_many, MemoryReadingStore.range
+
+    def note(*keys: bytes) -> None:
+        read.extend(int.from_bytes(key[-8:], "big") for key in keys if key[:1] == kept_module.SNAPSHOTS)
+
+    def noted_get(self: Any, key: bytes) -> bytes | None:
+        note(key)
+        return get(self, key)
+
+    def noted_get_many(self: Any, keys: Sequence[bytes]) -> list[bytes | None]:
+        note(*keys)
+        return get_many(self, keys)
+
+    def noted_range(self: Any, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in items(self, first, last, reverse=reverse):
+            note(key)
+            yield key, value
+
+    monkeypatch.setattr(MemoryReadingStore, "get", noted_get)
+    monkeypatch.setattr(MemoryReadingStore, "get_many", noted_get_many)
+    monkeypatch.setattr(MemoryReadingStore, "range", noted_range)
+    monkeypatch.setattr(MemoryReadingStore, "keys", lambda *asked, **how: (key for key, _ in items(*asked, **how)))
+    return read
 
 
 async def test_where_states_grow_as_their_chains_do_one_stays_each_time_that_the_version_doubles(
@@ -119,7 +176,7 @@ async def test_where_states_grow_as_their_chains_do_one_stays_each_time_that_the
         shard = shards.of("person", "p-1")
         assert await kept_of(shard, journals["person"], events[1:]) == [1, 2, 4, 8, 16, 32, 38, 39, 40]
         assert await shard.clean_snapshots() == 0  # type: ignore[attr-defined]
-        assert [kept.version for kept in await shard.snapshots("p-1")] == [1, 2, 4, 8, 16, 32, 38, 39, 40]
+        assert [kept.version for kept in await snapshots_of(shard)] == [1, 2, 4, 8, 16, 32, 38, 39, 40]
 
 
 @pytest.mark.parametrize("start", [0, 10])  # of the state version, and within the head: another release, another chain
@@ -133,7 +190,7 @@ async def test_a_former_snapshot_from_which_nothing_is_folded_does_not_stay(star
         for key in sorted(rows)[1::2]:
             store.apply({key: rows[key][:start] + b"\xff" + rows[key][start + 1 :]})
         assert await shard.clean_snapshots() == 2  # type: ignore[attr-defined]
-        assert [kept.version for kept in await shard.snapshots("p-1")] == [10, 30, 50, 60]
+        assert [kept.version for kept in await snapshots_of(shard)] == [10, 30, 50, 60]
 
 
 async def test_however_long_a_chain_is_a_former_state_is_folded_from_the_last_events_before_it_alone() -> None:
@@ -146,7 +203,7 @@ async def test_however_long_a_chain_is_a_former_state_is_folded_from_the_last_ev
 
 async def assert_thinned_out(shard: Any, events: Sequence[Sealed], keep: int) -> None:
     """Of a shard's snapshots the newest are there, and of older ones neither too many nor too few."""
-    *former, _, _, _ = kept = await shard.snapshots("p-1")
+    *former, _, _, _ = kept = await snapshots_of(shard)
     versions, event_bytes = [each.version for each in kept], sum(len(event.value or b"") for event in events)
     assert versions[-keep:] == [119, 120, 121]
     assert 3 < len(former) < 40
@@ -174,7 +231,7 @@ async def test_those_made_by_hand_are_thinned_out_when_all_are_looked_through() 
         for event in [None, *events[1:]]:
             await kept_of(shard, journals["person"], [event] if event else [])
             await shard.keep_snapshot("p-1")
-        assert len(await shard.snapshots("p-1")) == len(events)
+        assert len(await snapshots_of(shard)) == len(events)
         assert await shard.clean_snapshots() > len(events) / 2  # type: ignore[attr-defined]
         await assert_thinned_out(shard, events, 3)
 
@@ -182,7 +239,7 @@ async def test_those_made_by_hand_are_thinned_out_when_all_are_looked_through() 
 async def test_what_is_too_large_is_left_out_and_counted() -> None:
     async with reading(SnapshotPolicy(events=1, largest=1), person=chain("p-1", 3)) as (shards, _):
         shard = shards.of("person", "p-1")
-        assert await shard.snapshots("p-1") == []
+        assert await snapshots_of(shard) == []
         assert shard._telemetry.left_out >= 1  # type: ignore[attr-defined]
 
 
@@ -194,11 +251,11 @@ async def test_former_snapshots_are_removed_by_age_and_those_kept_by_hand_too() 
             await shard.keep_snapshot("p-1")
             journals["person"].append([event])
             assert await shard.until_version("p-1", event.version, soon())
-        assert [kept.version for kept in await shard.snapshots("p-1")] == [1, 2, 3]
+        assert [kept.version for kept in await snapshots_of(shard)] == [1, 2, 3]
         now = datetime.now(UTC) + timedelta(hours=2)
         shard._clock.now = lambda: now  # type: ignore[attr-defined,method-assign]
         assert await shard.clean_snapshots() == 3  # type: ignore[attr-defined]
-        assert await shard.snapshots("p-1") == []
+        assert await snapshots_of(shard) == []
         store = shard._open_store.store  # type: ignore[attr-defined]
         assert list(store.range(b"n", b"o")) == list(store.range(b"w", b"x")) == []
 
