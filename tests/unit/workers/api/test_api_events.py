@@ -22,6 +22,7 @@ from annals.agents.reading.queries import aggregates as listing
 from annals.schemas.cid import cid_text
 from annals.workers.api.routes import correlations as correlations_routes
 from annals.workers.api.routes import events as events_routes
+from annals.workers.api.routes import listed as listed_route
 from annals.workers.settings import Settings
 from chained import chain
 from following import until
@@ -295,15 +296,15 @@ async def test_a_rare_status_is_found_on_later_pages_over_all_partitions(monkeyp
     monkeypatch.setattr(listing, "LOOKED_AT", 3)
     async with deployed({"person": 2}, *HALVES) as (deployment, apis):
         ids = sorted(f"p-{number}" for number in range(30))
-        late = event("person", "p-29", second=8)
-        deployment.append("person", [event("person", name, second=1) for name in ids if name != "p-29"] + [late])
+        late = [name for number, name in enumerate(ids) if number % 5 == 4]
+        deployment.append("person", [event("person", name, second=8 if name in late else 1) for name in ids])
         await read_all(deployment)
         found, path, pages = [], "/v1/aggregates/person?since=2026-11-21T09:30:08Z&limit=10", 0
         while path:
             _, _, body = await apis[pages % 2]("GET", path)
             found += [each["aggregate_id"] for each in body["aggregates"]]
             path, pages = body["next"], pages + 1
-        assert found == ["p-29"]
+        assert found == late
         assert pages > 5
         found, path = [], "/v1/aggregates/person?limit=2"
         while path:
@@ -313,7 +314,7 @@ async def test_a_rare_status_is_found_on_later_pages_over_all_partitions(monkeyp
         assert found == ids
 
 
-async def test_a_list_of_aggregates_waits_for_what_its_asker_wrote_and_tells_what_it_rests_on():
+async def test_a_list_of_aggregates_waits_for_what_its_asker_wrote_and_tells_what_it_rests_on(monkeypatch):
     async with deployed({"person": 2}, *HALVES) as (deployment, apis):
         path = f"/v1/aggregates/person?expect=person/{FIRST}@1"
         status, _, problem = await apis[1]("GET", f"{path}&wait=0")
@@ -323,6 +324,16 @@ async def test_a_list_of_aggregates_waits_for_what_its_asker_wrote_and_tells_wha
         status, _, body = await request
         assert (status, [each["aggregate_id"] for each in body["aggregates"]]) == (200, [FIRST])
         assert body["positions"] == {"person": [1, 0]}
+        asked = []
+
+        async def moved_once(*question):
+            asked.append(await read_aggregates(*question))
+            gathered = asked[-1].gathered._replace(positions={"person": [None if asked[:-1] == [] else 1, 0]})
+            return asked[-1]._replace(gathered=gathered)
+
+        monkeypatch.setattr(listed_route, "read_aggregates", moved_once)
+        assert (await apis[1]("GET", f"{path}&wait=30"))[2]["positions"] == {"person": [1, 0]}
+        assert len(asked) == 2
         for wrong in ("p-1@1", f"planet/{FIRST}@1"):
             assert (await apis[0]("GET", f"/v1/aggregates/person?expect={wrong}"))[0] == 400
 

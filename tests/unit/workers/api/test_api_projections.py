@@ -335,6 +335,7 @@ async def test_questions_are_answered_in_pages(monkeypatch):
         assert await pages_of(api, mine, 4) == ([f"d-{number}" for number in range(9)], 3)
         found, pages = await pages_of(api, "/v1/questions/documents?tag=t&grantee=person:x", 1)
         assert (found, pages > 3) == (["d-0", "d-8"], True)
+        assert (await pages_of(api, "/v1/questions/documents?tag=t&grantee=person:x", 2))[0] == ["d-0", "d-8"]
         whole = await get(api, mine)
         assert (len(whole["rows"]), whole["next"], whole["truncated"]) == (9, None, False)
         for walked_again in (1_000, 0):  # down from the root, and up from each row
