@@ -22,13 +22,13 @@ A local projection is folded partition by partition; a global one folds all part
 """
 
 
-QUESTION_HEAD = """Each answers `{rows, next, positions, missing, stale, truncated, lag}`: the rows of a projection, and what
-they rest on. With `limit` (1 to 1,000) a page of them, and `next` leads to the next one; all pages are of one version of
-the projection, in the order of their rows' keys. A page may have fewer rows than `limit` before the last one, or none:
-where few of those that an index finds answer. Without `limit`: all of them, up to 100,000 that are looked at;
-`truncated`: there are more, and `next` goes on behind them. References are `kind:id`, as `person:p-1`.
-`expect=<kind>/<id>@<version>` (repeatable) and `wait` (seconds), as for rows: not before that event is
-folded. `annals ask people email=ada@example.org` asks on the command line, page by page."""
+QUESTION_HEAD = """Each answers `{rows, next, positions, missing, stale, truncated, lag}`: the rows of a projection,
+and what they rest on. With `limit` (1 to 1,000) a page of them, and `next` leads to the next one; all pages are of one
+version of the projection, in the order of their rows' keys. A page may have fewer rows than `limit` before the last
+one, or none: where few of those that an index finds answer. Without `limit`: all of them, up to 100,000 that are looked
+at; `truncated`: there are more, and `next` goes on behind them. References are `kind:id`, as `person:p-1`.
+`expect=<kind>/<id>@<version>` (repeatable) and `wait` (seconds), as for rows: not before that event is folded.
+`annals ask people email=ada@example.org` asks on the command line, page by page."""
 
 
 def page() -> str:
