@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ PAGE: Final = 1_000
 MOST_ROWS: Final = 100_000  # that are read for one answer
 MOST_PAGES: Final = 2 * MOST_ROWS // PAGE  # they may have few rows, or none
 MOST_ASKED: Final = 20  # pages for one page of an answer, which may have few rows of each, and of a tree
+LOOKED_S: Final = 1.0  # for one page of an answer; then it ends with what was found
 ASKED_AT_ONCE: Final = 32
 
 
@@ -129,6 +131,8 @@ class RowAnswers:
         """
         projection, now = question.projection, self._now()
         most = MOST_PAGES if limit is None and question.tree is None else MOST_ASKED
+        clock = asyncio.get_running_loop().time
+        until = math.inf if limit is None else clock() + LOOKED_S
         pages: list[GatheredRows] = []
         rows: list[Any] = []
         while True:
@@ -137,7 +141,7 @@ class RowAnswers:
             pages.append(page)
             rows += question.answer([msgspec.convert(each.row, projection.row) for each in page.rows], given, now)
             left = MOST_ROWS - sum(len(page.rows) for page in pages) if limit is None else limit - len(rows)
-            if page.until is None or len(pages) == most or left <= 0:
+            if page.until is None or len(pages) == most or left <= 0 or clock() >= until:
                 break
         found = joined(pages, is_end=page.until is None)._replace(after=page.after)
         return [msgspec.to_builtins(row) for row in question.answer(rows, given, now)], found

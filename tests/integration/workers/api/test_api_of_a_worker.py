@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from annals.schemas.values.moments import moment_of
 from following import until
 from grouped import AGAIN, Group, group
 from processes import ENTRY_POINT, own_environment
 from whole_topics import delete
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.broker
@@ -131,3 +133,41 @@ def test_a_worker_answers_over_http(crew: Group) -> None:
     assert open_to_all.until_over() == 2
     assert "ANNALS_API_TOKENS_FILE" in open_to_all.log.read_text()
     assert worker.end() == 0
+
+
+def test_snapshots_by_bytes_and_by_seconds_of_a_worker(crew: Group) -> None:
+    """Each is due where the events say so: the bytes of their blocks, or their times, passed a multiple."""
+    policies = "person: bytes=1000; location: seconds=1"
+    worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0", READ_SNAPSHOTS=policies).until_ready()
+
+    def done(kind: str, number: int, type_: str, data: dict[str, Any]) -> dict[str, Any]:
+        """The event of a command, once it is read."""
+        command = {"kind": kind, "id": f"c-{number}", "type": type_, "aggregate_id": "a", "data": data}
+        status, outcome = worker.asked("POST", "/v1/commands?wait=60", command)
+        assert status == 200, outcome
+        version = outcome["version"]
+        path = f"/v1/aggregates/{kind}/a/events?from={version}&expect_at_least={version}&wait=60"
+        (event,) = worker.asked("GET", path)[1]["events"]
+        (listed,) = worker.asked("GET", f"/v1/aggregates/{kind}?expect={kind}/a@{version}")[1]["aggregates"]
+        return {**event, "bytes": listed["bytes"]}
+
+    def due(events: list[dict[str, Any]], passed: Callable[[dict[str, Any]], int]) -> list[int]:
+        return [two["version"] for one, two in pairwise(events) if passed(one) != passed(two)]
+
+    people = [done("person", 0, "RegisterPerson", {"name": "Ada"})]
+    while len(by_bytes := due(people, lambda event: event["bytes"] // 1000)) < 3:
+        people.append(done("person", len(people), "RenamePerson", {"name": f"Ada {len(people)}"}))
+    places = [done("location", 0, "DefineLocation", {"name": "Lab", "location_type": "logical"})]
+    while len(by_seconds := due(places, lambda event: moment_of(event["recorded_at"]).second)) < 2:
+        places.append(done("location", len(places), "SetCapacity", {"capacity": len(places)}))
+    for kind, expected in (("person", by_bytes), ("location", by_seconds)):
+        listed, path = [], f"/v1/aggregates/{kind}/a/snapshots?limit=1"
+        while path:
+            page = worker.asked("GET", path)[1]
+            listed += [each["version"] for each in page["snapshots"]]
+            path = page["next"]
+        assert listed == expected
+        newest = json.loads(
+            annals(crew, worker.logged("worker started")[0]["api"], "snapshots", "show", kind, "a", "--json").stdout
+        )
+        assert newest["version"] == expected[-1]

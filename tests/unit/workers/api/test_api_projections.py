@@ -336,6 +336,11 @@ async def test_questions_are_answered_in_pages(monkeypatch):
         found, pages = await pages_of(api, "/v1/questions/documents?tag=t&grantee=person:x", 1)
         assert (found, pages > 3) == (["d-0", "d-8"], True)
         assert (await pages_of(api, "/v1/questions/documents?tag=t&grantee=person:x", 2))[0] == ["d-0", "d-8"]
+        monkeypatch.setattr(row_answers, "MOST_ASKED", 20)
+        for seconds, most in ((60.0, 2), (0.0, 9)):  # where looking takes long, a page ends with what was found
+            monkeypatch.setattr(row_answers, "LOOKED_S", seconds)
+            found, pages = await pages_of(api, "/v1/questions/documents?tag=t&grantee=person:x", 1)
+            assert (found, pages) == (["d-0", "d-8"], most)
         whole = await get(api, mine)
         assert (len(whole["rows"]), whole["next"], whole["truncated"]) == (9, None, False)
         for walked_again in (1_000, 0):  # down from the root, and up from each row

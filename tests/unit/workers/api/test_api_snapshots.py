@@ -1,8 +1,11 @@
 """Snapshots that the reading store keeps, and statistics, over HTTP."""
 
+import msgspec
 import pytest
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.reading.gathering.questions import Asked, AskSnapshots
+from annals.agents.reading.gathering.replies import Reply, read_answer, reply_to
 from annals.agents.reading.snapshots.policy import SnapshotPolicy
 from annals.schemas.cid import cid_text
 from annals.workers.api.routes.aggregates import AggregateRoutes
@@ -65,6 +68,24 @@ async def test_snapshots_are_listed_in_pages_by_version(order):
         for wrong in ("cursor=x", f"cursor={cursor}&order={other}"):
             status, _, problem = await api("GET", f"{ADA}/snapshots?{wrong}")
             assert (status, problem["code"]) == (400, "bad_cursor")
+
+
+async def test_workers_of_two_releases_tell_each_other_snapshots():
+    """Goes red when one of the release before, which knows no pages, is told them in another order or number."""
+    events = chain("p-1", 7)
+    async with reading(SnapshotPolicy(events=1), person=events[:1]) as (shards, journals):
+        for event in events[1:]:
+            journals["person"].append([event])
+            assert await shards.of("person", "p-1").until_version("p-1", event.version, soon())
+        shard = shards.of("person", "p-1")
+        former = Asked("person", 0, AskSnapshots("p-1"), 1)
+        reply = msgspec.msgpack.decode(await reply_to(shard, former, 0), type=Reply)
+        assert [kept.version for kept in read_answer(former, reply)] == [*range(1, 8)]
+        for behind, descending, expected in ((None, False, [1, 2]), (2, False, [3, 4]), (4, True, [3, 2])):
+            asked = Asked("person", 0, AskSnapshots("p-1", behind, descending, 2), 1)
+            assert [kept.version for kept in read_answer(asked, reply)] == expected  # of all that it keeps
+            own = msgspec.msgpack.decode(await reply_to(shard, asked, 0), type=Reply)
+            assert [kept.version for kept in read_answer(asked, own)] == expected
 
 
 async def test_a_snapshot_that_is_not_there_while_the_journal_is_read_may_be_there():
