@@ -169,9 +169,9 @@ def ends_not_looked_at() -> None:
 def lost_end_taken_for_a_writer() -> None:
     """A batch that is put below the known end is taken for another writer's work: fence, and open again."""
     from annals.agents.ports import UncertainError
-    from annals.workers.kafka.write import transaction
+    from annals.workers.kafka.write import batches
 
-    transaction.LostEndError = lambda message, _: UncertainError(message)
+    batches.LostEndError = lambda message, _: UncertainError(message)
 
 
 ENDS_LOOKED_AT: Final = "ends looked at"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aiokafka.structs import TopicPartition
+
 from annals.schemas.dag_json import event_json
 from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader
 from annals.topics.keys import keys_of, partition_of
@@ -44,7 +46,7 @@ async def history(settings: Settings, kind: str, aggregate_id: str) -> AsyncGene
     try:
         partitions = partitions_of(client, topic)
         partition = partition_of(key, partitions)
-        where = (topic, partition)
+        where = TopicPartition(topic, partition)
         start, end = (await bounds(client, [where]))[where]
         reader = RememberingReader(kind, keys_of(partition, partitions))
         async for records in read_range(client, where, start, end):

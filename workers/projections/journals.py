@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.ports import JournalRecord
 from annals.workers.kafka.connections import partitions_of
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
@@ -38,7 +40,7 @@ class KafkaJournals:
     async def bounds(self) -> dict[Where, tuple[int, int]]:
         """Return of each partition the first offset that is still there, and the last stable one."""
         wheres = {
-            (self._names.of_place(place), at): (place, at)
+            TopicPartition(self._names.of_place(place), at): (place, at)
             for place, partitions in self.partitions.items()
             for at in range(partitions)
         }
@@ -58,6 +60,6 @@ class KafkaJournals:
 
     async def records(self, where: Where, start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:
         """Yield the committed records from `start` to below `end`, some at a time."""
-        topic = (self._names.of_place(where[0]), where[1])
+        topic = TopicPartition(self._names.of_place(where[0]), where[1])
         async for records in read_range(self._client, topic, start, end):
             yield [JournalRecord(offset, key, value) for offset, key, value, _ in records]

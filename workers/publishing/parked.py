@@ -12,6 +12,8 @@ from __future__ import annotations
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
 from annals.agents.publishing.administration import all_kinds_of
@@ -81,7 +83,7 @@ class ParkedService(KafkaSubscriptions):
                 if partition < begin.partition:
                     continue
                 start = begin if partition == begin.partition else Place(partition)
-                wheres = (topic, partition), (parked, partition)
+                wheres = TopicPartition(topic, partition), TopicPartition(parked, partition)
                 listed = ParkedList(client, rows, *wheres, choice, kept.record.incarnation)
                 async with aclosing(listed.from_place(start)) as found:
                     async for each in found:
@@ -131,7 +133,7 @@ class ParkedService(KafkaSubscriptions):
     ) -> Collection[Attempt]:
         if stop_at is None:
             return ()
-        where = (self._names.parked(name), partition)
+        where = TopicPartition(self._names.parked(name), partition)
         end = await settled_end(client, where)
         if stop_at >= end:
             return ()
@@ -145,7 +147,7 @@ class ParkedService(KafkaSubscriptions):
         def meant(row: Row) -> Row | None:
             return row if row.incarnation == kept.record.incarnation and choice.has(row) else None
 
-        where = (self._names.deliveries(name), partition)
+        where = TopicPartition(self._names.deliveries(name), partition)
         rows = await read_rows(client, where, meant, is_settled=False)
         found: dict[Attempt, Row] = {}
         async for some in in_turns(rows.values(), ROWS_A_TURN):

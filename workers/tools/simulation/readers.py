@@ -248,7 +248,7 @@ class Readers:
             kind,
             partition,
             KafkaRangedJournal(client, *where),
-            KafkaAcknowledged(client, self._group, (world.names.commands(kind), partition)),
+            KafkaAcknowledged(client, self._group, TopicPartition(world.names.commands(kind), partition)),
         )
         shard = JudgedShard(
             world.deciders[kind],

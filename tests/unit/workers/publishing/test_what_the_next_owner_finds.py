@@ -5,6 +5,7 @@ import json
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Retry
@@ -128,7 +129,7 @@ async def test_a_topic_that_lost_its_end_is_told_of_once_though_nothing_is_writt
     async with watched(world, reached, told):
         log.truncate(1)
         await until(lambda: bool(told))
-        reached["progress", 0] = 3  # what was known is another by now
+        reached[TopicPartition("progress", 0)] = 3  # what was known is another by now
         await until(lambda: len(told) == 2)
     assert asked == 0
     assert [(error.where, error.end) for error in told] == [(("progress", 0), 1)] * 2

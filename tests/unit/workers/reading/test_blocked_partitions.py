@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from aiokafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry, Gauge
 
 from annals.topics.names import TopicNames
@@ -15,7 +16,7 @@ from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.reading.blocked import BlockedReading, ReadingTopics
 from shard_scene import Stranger
 
-WHERE = ("progress", 1)
+WHERE = TopicPartition("progress", 1)
 
 
 class SetClock:
@@ -41,7 +42,7 @@ class SetClock:
         (("a.acks.bills", 2), 4),
     ],
 )
-def test_a_partition_is_named_where_what_it_goes_with_is_read(where: tuple[str, int], count: int) -> None:
+def test_a_partition_is_named_where_what_it_goes_with_is_read(where: TopicPartition, count: int) -> None:
     topics = ReadingTopics(TopicNames("a."), {"person": 4, "agent": 4})
     assert topics.has(where[0])
     assert topics.goes_with(where, count, {("person", 2)})
@@ -56,7 +57,7 @@ def test_a_partition_is_named_where_what_it_goes_with_is_read(where: tuple[str, 
         (("a.rekeyed.x", 7), 8),
     ],
 )
-def test_one_that_goes_with_partitions_of_other_workers_is_theirs_to_name(where: tuple[str, int], count: int) -> None:
+def test_one_that_goes_with_partitions_of_other_workers_is_theirs_to_name(where: TopicPartition, count: int) -> None:
     topics = ReadingTopics(TopicNames("a."), {"person": 4, "agent": 4})
     assert topics.has(where[0])
     assert not topics.goes_with(where, count, {("person", 2)})
