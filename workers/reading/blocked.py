@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Clock
     from annals.topics.names import TopicNames
+    from annals.workers.partitions import Key
 
-    Key = tuple[str, int]  # kind, partition
 
 log = structlog.get_logger(__name__)
 

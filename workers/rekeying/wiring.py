@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from annals.agents.ports import Clock
     from annals.agents.reading.ports import JournalPartition, JournalSource
     from annals.workers.kafka.read.invalid_records import InvalidRecords
-    from annals.workers.partitions import Actor
+    from annals.workers.partitions import Actor, Key
     from annals.workers.projections.wiring import ProjectionWiring
     from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
     from annals.workers.settings import Settings
@@ -120,7 +120,7 @@ class RekeyedProjections:
         known = [versions[-1].stream for versions in projections.models.projections.values()]
         self._streams = {stream.place: stream for stream in known if stream is not None and stream.kind in deciders}
         self._counts: dict[str, int] = {}
-        self._shards: dict[tuple[str, int], RekeyedShard] = {}
+        self._shards: dict[Key, RekeyedShard] = {}
         self._copiers: list[Reactor] = []
         self._topics: list[TopicReactors] = []
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from annals.workers.memory.partition import Entry
-    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.plan import Fault
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World

@@ -22,7 +22,7 @@ from annals.workers.tools.simulation.process import GROUP
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Delivery
     from annals.agents.writing.recovery.losses import Known
-    from annals.workers.tools.simulation.disks import Host, Key
+    from annals.workers.partitions import Key
+    from annals.workers.tools.simulation.disks import Host
     from annals.workers.tools.simulation.world import World
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from annals.agents.ports import Clock, Delivery
-    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World
 

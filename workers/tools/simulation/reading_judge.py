@@ -15,8 +15,8 @@ from libipld import decode_multibase, encode_dag_cbor
 from annals.workers.tools.simulation.checker import cid_text, journal_cids, journal_of
 
 if TYPE_CHECKING:
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.checker import Event, Logs
-    from annals.workers.tools.simulation.disks import Key
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.reading_disks import DiskRows
     from annals.workers.tools.simulation.world import World
