@@ -133,7 +133,7 @@ class RowsWorld(RekeyedWorld):
 
     def _shard(self, known: Any, client: AIOKafkaClient, at: int, invalid: Any) -> RekeyedShard:
         stream, journal = known[GATHERED.name][-1].stream, Stream(self, client, at)
-        note = partial(invalid.note, (STREAM, at))
+        note = partial(invalid.note, TopicPartition(STREAM, at))
         return RekeyedShard(
             stream,
             REGISTRY["person"],

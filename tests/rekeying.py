@@ -149,7 +149,7 @@ class RekeyedWorld(ReactingWorld):
         topic = NAMES.rekeyed(reaction.name)
         count = len(client.cluster.partitions_for_topic(topic) or ())
         journal = KafkaRangedJournal(client, topic, at, carried_in_stream)
-        note = partial(invalid.note, (topic, at))
+        note = partial(invalid.note, TopicPartition(topic, at))
         source = RekeyedStream(reaction.stream, topic, at, count, journal, self.clock, note)
         where = reaction.name, "person", at, count, "annals", invalid
         log = partial(KafkaReactionLog, options, NAMES, *where, is_rekeyed=True)
@@ -158,7 +158,7 @@ class RekeyedWorld(ReactingWorld):
             NAMES,
             "annals",
             reaction.name,
-            [(EVENTS, each) for each in range(PARTITIONS)],
+            [TopicPartition(EVENTS, each) for each in range(PARTITIONS)],
             TopicPartition(topic, at),
             self.clock,
         )

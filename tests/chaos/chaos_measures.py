@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 
 def no_fence() -> None:
@@ -107,7 +108,7 @@ def answers_not_looked_at() -> None:
         except KafkaError:
             # what the broker took is where it says; of what it refused it says no offset
             return {
-                (topic, partition): offset if offset >= 0 else writer.expected[topic, partition]
+                TopicPartition(topic, partition): offset if offset >= 0 else writer.expected[topic, partition]
                 for topic, partitions, *_ in answers[-1].topics
                 for partition, _, offset, *_ in partitions
             }

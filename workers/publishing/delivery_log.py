@@ -153,9 +153,8 @@ class KafkaDeliveryLog(KafkaPublishLog):
         dead = list(writes.dead)
         for record in writes.moved:
             topic = names.acks(name)
-            where = TopicPartition(
-                topic, partition_of(record.key or b"", self._partitions)
-            )  # of those that were added none is read
+            # Of its partitions that are more than the journal's none is read.
+            where = TopicPartition(topic, partition_of(record.key or b"", self._partitions))
             headers = encode_headers(forwarded_headers(record.headers, self._journal.partition, record.offset))
             if BATCH_HEADER_BYTES + measured(record.key, record.value, 0, headers) > SUBSCRIBER_TOPIC_BYTES:
                 dead.append(DeadAck(record, f"with its origin it is larger than {topic} takes"))

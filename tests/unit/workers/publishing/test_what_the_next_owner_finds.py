@@ -125,7 +125,7 @@ async def test_a_topic_that_lost_its_end_is_told_of_once_though_nothing_is_writt
     for _ in range(2):
         world.model.append(("progress", 0), b"k", b"v")
     log, asked = world.model.logs["progress", 0], world.network.asked
-    reached, told = Reached({("progress", 0): 2, ("subscribers.one", 0): 9}), []
+    reached, told = Reached({TopicPartition("progress", 0): 2, TopicPartition("subscribers.one", 0): 9}), []
     async with watched(world, reached, told):
         log.truncate(1)
         await until(lambda: bool(told))

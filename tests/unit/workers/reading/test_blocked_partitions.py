@@ -34,32 +34,32 @@ class SetClock:
 @pytest.mark.parametrize(
     ("where", "count"),
     [
-        (("a.events.person", 2), 4),
-        (("a.progress", 2), 4),
-        (("a.progress", 0), 2),  # journal partition 2 has its progress there
-        (("a.rekeyed.x", 6), 8),  # a reaction's partitions 2 and 6 are run beside it
-        (("a.subscriptions", 0), 1),
-        (("a.acks.bills", 2), 4),
+        (TopicPartition("a.events.person", 2), 4),
+        (TopicPartition("a.progress", 2), 4),
+        (TopicPartition("a.progress", 0), 2),  # journal partition 2 has its progress there
+        (TopicPartition("a.rekeyed.x", 6), 8),  # a reaction's partitions 2 and 6 are run beside it
+        (TopicPartition("a.subscriptions", 0), 1),
+        (TopicPartition("a.acks.bills", 2), 4),
     ],
 )
 def test_a_partition_is_named_where_what_it_goes_with_is_read(where: TopicPartition, count: int) -> None:
     topics = ReadingTopics(TopicNames("a."), {"person": 4, "agent": 4})
-    assert topics.has(where[0])
+    assert topics.has(where.topic)
     assert topics.goes_with(where, count, {("person", 2)})
 
 
 @pytest.mark.parametrize(
     ("where", "count"),
     [
-        (("a.events.person", 1), 4),
-        (("a.events.agent", 2), 4),
-        (("a.progress", 0), 4),
-        (("a.rekeyed.x", 7), 8),
+        (TopicPartition("a.events.person", 1), 4),
+        (TopicPartition("a.events.agent", 2), 4),
+        (TopicPartition("a.progress", 0), 4),
+        (TopicPartition("a.rekeyed.x", 7), 8),
     ],
 )
 def test_one_that_goes_with_partitions_of_other_workers_is_theirs_to_name(where: TopicPartition, count: int) -> None:
     topics = ReadingTopics(TopicNames("a."), {"person": 4, "agent": 4})
-    assert topics.has(where[0])
+    assert topics.has(where.topic)
     assert not topics.goes_with(where, count, {("person", 2)})
 
 
