@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
+    from annals.topics.names import TopicNames
     from annals.workers.clock import SystemClock
     from annals.workers.telemetry import Metrics
     from annals.workers.writing.shards import Shards
@@ -40,6 +41,12 @@ class KindTopics(NamedTuple):
     outcomes: str
     snapshots: str
     dead_letters: str
+
+    @classmethod
+    def of(cls, kind: str, names: TopicNames) -> Self:
+        """Return the topics of a kind."""
+        of_kind = names.commands(kind), names.events(kind), names.outcomes(kind), names.snapshots(kind)
+        return cls(kind, *of_kind, names.dead_letters)
 
 
 def _adding(topics: KindTopics) -> Iterator[tuple[str, str, str]]:

@@ -27,13 +27,15 @@ STATE = b'{"version":1,"state":%d}'
 
 
 class Site(sites.Site):
-    async def log(self, partition: int = 0) -> KafkaReactionLog:
-        """The writer of a partition, as an owner has it that has fenced all before it."""
+    async def log(self, partition: int = 0, *, looks: bool = True) -> KafkaReactionLog:
+        """The writer of a partition, fenced; looks: as an owner has it that has looked how far the reaction is."""
         made = KafkaReactionLog(
             self.options, self.names, "counting", "person", partition, PARTITIONS, f"{self.names.prefix}app"
         )
         self.opened.append(made)
         await reached(made.fence)
+        if looks:
+            await made.progress()
         return made
 
     async def commands(self, partition: int = 0) -> list[bytes | None]:
@@ -41,7 +43,8 @@ class Site(sites.Site):
 
 
 @pytest.fixture(params=SITES)
-async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+async def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    monkeypatch.setattr("annals.workers.kafka.connections.TOPIC_WITHIN_S", 0.2)  # those that are there are known
     async with opened(Site, request, TOPICS) as made:
         yield made
 
@@ -128,4 +131,4 @@ async def test_where_what_is_kept_is_gone_no_command_is_sent_a_second_time(site:
     await site.append(where, b"v")
     await site.expire(where, 2)
     with pytest.raises(StoppedError, match="and it reached"):
-        await (await site.log()).progress()
+        await (await site.log(looks=False)).progress()

@@ -36,7 +36,7 @@ from annals.workers.publishing.places import connected
 from annals.workers.publishing.subscriptions_topic import read_known, there
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 
     from aiokafka.client import AIOKafkaClient
 
@@ -110,12 +110,8 @@ class ParkedService(KafkaSubscriptions):
             done = 0
             for partition in _partitions(client, self._names.deliveries(name)):
                 later = await self._parked_from(client, name, partition, stop_at)
-                wanted: dict[str, set[Attempt]] = {kind: set() for kind in kinds}
                 rows = await self._rows(client, name, partition, kept, choice)
-                async for some in in_turns(rows.items(), ROWS_A_TURN):
-                    for attempt, row in some:
-                        if attempt not in later and row.kind in wanted:
-                            wanted[row.kind].add(attempt)
+                wanted = await _by_kind(rows, kinds, later)
                 del rows  # they are read again behind the fence
                 for kind, of_kind in wanted.items():
                     if of_kind:
@@ -161,6 +157,18 @@ class ParkedService(KafkaSubscriptions):
             kept = there(known, name)
             await look_for(client, [self._names.deliveries(name), self._names.parked(name)])
             yield client, kept
+
+
+async def _by_kind(
+    rows: Mapping[Attempt, Row], kinds: Iterable[str], later: Collection[Attempt]
+) -> dict[str, set[Attempt]]:
+    """Return the attempts of rows by the kinds that count, without those that were parked later."""
+    wanted: dict[str, set[Attempt]] = {kind: set() for kind in kinds}
+    async for some in in_turns(rows.items(), ROWS_A_TURN):
+        for attempt, row in some:
+            if attempt not in later and row.kind in wanted:
+                wanted[row.kind].add(attempt)
+    return wanted
 
 
 async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Decide) -> int:

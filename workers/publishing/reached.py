@@ -157,12 +157,7 @@ class ReachedWatch:
         try:
             while True:
                 await asyncio.sleep(LOOK_S)
-                asked: dict[TopicPartition, int] = {}
-                for each in self._all:
-                    for where, reached in each.items():
-                        if self._topics(where.topic):
-                            asked[where] = max(asked.get(where, 0), reached)
-                if not asked:
+                if not (asked := self._known()):
                     continue
                 try:
                     client = client or await connect(self._options, sorted({topic for topic, _ in asked}))
@@ -174,6 +169,13 @@ class ReachedWatch:
         finally:
             if client is not None:
                 await client.close()
+
+    def _known(self) -> dict[TopicPartition, int]:
+        """Return how far each partition that is looked at reached, by whoever knows most of it."""
+        known: dict[TopicPartition, int] = {}
+        for where, reached in (each for every in self._all for each in every.items() if self._topics(each[0].topic)):
+            known[where] = max(known.get(where, 0), reached)
+        return known
 
     async def _compare(self, client: AIOKafkaClient, asked: Mapping[TopicPartition, int]) -> None:
         await client.set_topics(sorted({topic for topic, _ in asked}))

@@ -149,25 +149,36 @@ class KafkaRecovery(ABC):
         stop, reach = seen.outcomes_stable, TAIL_OFFSETS
         while stop > seen.outcomes_start:
             begin = max(seen.outcomes_start, stop - reach)
-            found: deque[tuple[int, OutcomeRecord]] = deque()
-            size = 0
             try:
-                with reaching("outcomes"):
-                    async for records in read_partition(self._options, self._topics.outcomes, begin, stop):
-                        for record in records:
-                            offset = decimal_header(record.headers, COMMAND_OFFSET)
-                            if offset is not None and offset < seen.commands_stable:
-                                end = decimal_header(record.headers, JOURNAL_OFFSET)
-                                found.append((record.offset, OutcomeRecord(record.key, record.value, offset, end)))
-                                size += _size(found[-1])
-                            while size > STEP_BYTES and len(found) > 1:  # those before are left to the next step
-                                size -= _size(found.popleft())
-                                begin = found[0][0]
+                begin, found = await self._outcomes_between(begin, stop, seen.commands_stable)
             except StoppedError:  # expired since `look`: the journal was folded meanwhile
                 return
             if found:
-                yield [outcome for _, outcome in reversed(found)]
+                yield found
             stop, reach = begin, min(8 * (stop - begin), STEP_OFFSETS)
+
+    async def _outcomes_between(self, begin: int, stop: int, commands_stable: int) -> tuple[int, list[OutcomeRecord]]:
+        """Return the last outcomes of a range, newest first, no more than STEP_BYTES of them, and where they begin.
+
+        commands_stable: the offset below which the commands are that they may speak of.
+
+        Raises:
+            StoppedError: the range expired meanwhile.
+        """
+        found: deque[tuple[int, OutcomeRecord]] = deque()
+        size = 0
+        with reaching("outcomes"):
+            async for records in read_partition(self._options, self._topics.outcomes, begin, stop):
+                for record in records:
+                    offset = decimal_header(record.headers, COMMAND_OFFSET)
+                    if offset is not None and offset < commands_stable:
+                        end = decimal_header(record.headers, JOURNAL_OFFSET)
+                        found.append((record.offset, OutcomeRecord(record.key, record.value, offset, end)))
+                        size += _size(found[-1])
+                    while size > STEP_BYTES and len(found) > 1:  # those before are left to the next step
+                        size -= _size(found.popleft())
+                        begin = found[0][0]
+        return begin, [outcome for _, outcome in reversed(found)]
 
     async def command_at(self, offset: int) -> CommandRecord | None:
         """Return the command at an offset below the last stable one; None if there is none (any more)."""
