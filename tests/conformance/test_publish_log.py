@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
 PARTITIONS = 2
 HERE, THERE = b"p-1", b"p-4"  # keys of partition 0 and of partition 1
-ALL, NARROW, GONE = "all", "narrow", "gone"  # NARROW has a partition less than the journal, GONE has no topics
+ALL, NARROW, WIDE, GONE = "all", "narrow", "wide", "gone"
+"""Of as many partitions as the journal, of fewer, of more, and without topics."""
 ROLES = ("subscribers", "acks", "parked", "deliveries")
 TOPICS = {
     "events.person": PARTITIONS,
-    "progress": PARTITIONS,
+    "progress": 1,
     "dead-letters": 1,
+    f"subscribers.{WIDE}": 2 * PARTITIONS,
     **{f"{role}.{ALL}": PARTITIONS for role in ROLES},
     **{f"{role}.{NARROW}": 1 for role in ROLES},
 }
@@ -192,8 +194,14 @@ async def test_what_a_topic_does_not_take_is_refused_whole_and_the_writer_goes_o
 
 async def test_no_record_goes_where_the_topic_or_the_journal_has_no_partition(site: Site) -> None:
     log = await site.live()
-    await log.commit(writes(1, record(b"here"), record(b"there", THERE), name=NARROW))
-    assert await site.values(f"subscribers.{NARROW}") == [b"here", b"there"]
+    keys = [b"%d" % number for number in range(12)]
+    assert {partition_of(key, 2 * PARTITIONS) for key in keys} == set(range(2 * PARTITIONS))
+    for position, name in enumerate((NARROW, WIDE), 1):
+        await log.commit(writes(position, *(record(key, key) for key in keys), name=name))
+    assert await site.values(f"subscribers.{NARROW}") == keys
+    for partition in range(2 * PARTITIONS):
+        here = [key for key in keys if partition_of(key, PARTITIONS) == partition]
+        assert await site.values(f"subscribers.{WIDE}", partition) == here
 
 
 async def test_a_transaction_that_is_open_is_waited_for_or_passed_over(site: Site) -> None:
