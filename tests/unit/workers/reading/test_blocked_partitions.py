@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 from aiokafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry, Gauge
 
+from annals.testing import MemoryClock
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import CLUSTER
 from annals.workers.kafka.read.blocked import BlockedPartitions
@@ -17,18 +16,6 @@ from annals.workers.reading.blocked import BlockedReading, ReadingTopics
 from shard_scene import Stranger
 
 WHERE = TopicPartition("progress", 1)
-
-
-class SetClock:
-    """A clock that a test sets."""
-
-    seconds = 100.0
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(1_800_000_000 + self.seconds, UTC)
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 @pytest.mark.parametrize(
@@ -78,7 +65,7 @@ def test_an_end_that_moves_is_not_blocked() -> None:
 
 
 async def test_it_is_named_once_it_lasts_longer_than_any_of_ours_and_no_more_when_it_ends() -> None:
-    model, clock = MemoryCluster({"progress": Topic(2)}), SetClock()
+    model, clock = MemoryCluster({"progress": Topic(2)}), MemoryClock()
     for partition in (0, 1):
         model.append(("progress", partition), b"key", b"value")
     gauge = Gauge("blocked", "", ("topic", "partition"), registry=CollectorRegistry())
@@ -91,14 +78,14 @@ async def test_it_is_named_once_it_lasts_longer_than_any_of_ours_and_no_more_whe
     )
     stranger = Stranger(model, WHERE).write(2)
     await watch.look()
-    clock.seconds += 29
+    clock.advance(29)
     await watch.look()
     assert watch.problems == []
-    clock.seconds += 1
+    clock.advance(1)
     await watch.look()
     (problem,) = watch.problems
     assert problem.startswith(
-        "progress-1 ends at offset 3 and can be read up to offset 1 only, since 2027-01-15T08:01:40Z: "
+        "progress-1 ends at offset 3 and can be read up to offset 1 only, since 2026-01-01T12:00:00Z: "
         "a transaction is open there. It ends by its producer"
     )
     assert [sample.value for metric in gauge.collect() for sample in metric.samples] == [30]
