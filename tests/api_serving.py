@@ -13,8 +13,9 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.reading.following.answers import BY_HAND
 from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.keeping.row_memory import RowMemory
+from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.snapshots.recent_states import RecentStates
-from annals.workers.api.local_shards import LocalShards
+from annals.topics.keys import partition_of
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.serving.metrics import ApiMetrics
 from annals.workers.api.serving.server import ApiServer
@@ -25,6 +26,7 @@ from following import Clock, Damages, Journal, running, soon
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from annals.agents.reading.ports import ReadingShard
     from annals.agents.reading.snapshots.policy import SnapshotPolicy
     from annals.workers.api.http.routing import Route
     from chained import Sealed
@@ -115,6 +117,23 @@ async def serving(routes: Sequence[Route], settings: Settings | None = None, **o
             yield Api(client, port)
     finally:
         await server.stop()
+
+
+class LocalShards:
+    """The reading shards of one process alone (the `Shards` port): what others have is not answered here."""
+
+    def __init__(self, reading: Any) -> None:
+        self._reading = reading
+
+    def of(self, kind: str, aggregate_id: str) -> ReadingShard:
+        partition = partition_of(aggregate_id.encode(), self._reading.partitions(kind))
+        shard = self._reading.shard(kind, partition)
+        if shard is None:
+            raise NotReadyError(f"{kind}-{partition} is not read by this process")
+        return shard
+
+    def all(self) -> Sequence[ReadingShard]:
+        return self._reading.all()
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import TopicPartition
 
 from annals.schemas.chain import seal
 from annals.schemas.cid import cid_text
@@ -121,7 +122,7 @@ async def make_topics(
         async with asyncio.timeout(WITHIN_S):
             while not all(client.cluster.partitions_for_topic(name) for name in names):
                 await client.force_metadata_update()
-            await bounds(client, [(name, partition) for name in names for partition in range(partitions)])
+            await bounds(client, [TopicPartition(name, partition) for name in names for partition in range(partitions)])
     finally:
         await client.close()
 

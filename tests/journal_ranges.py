@@ -10,6 +10,7 @@ from annals.workers.kafka.read.ranges import bounds, read_range
 
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
     from annals.agents.reading.following.shard import Shard
 
@@ -29,7 +30,7 @@ class Fetched(NamedTuple):
 class Ranges:
     """A source (`CommandSource`) that reads ranges of the journal up to its last stable offset."""
 
-    def __init__(self, client: AIOKafkaClient, where: tuple[str, int]) -> None:
+    def __init__(self, client: AIOKafkaClient, where: TopicPartition) -> None:
         self.generation = 0
         self.read_until = 0
         self.asked_from: int | None = None

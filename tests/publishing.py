@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from aiokafka.structs import TopicPartition
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.publishing.delivering.making import DeliveryShards
@@ -206,7 +207,7 @@ class World:
         batch = RecordBatch()
         record = progress_key(name, *journal), encode_progress(progress), NO_TIMESTAMP, encode_headers([])
         batch.fill([record], 0, 1 << 20)
-        await writer.commit({("progress", 0): [batch]}, Offsets("g", "progress", 0, 0, ""), {})
+        await writer.commit({TopicPartition("progress", 0): [batch]}, Offsets("g", "progress", 0, 0, ""), {})
         await writer.close()
 
     async def leave_open(self, name: str, progress: Progress, journal: tuple[str, int] = EVENTS) -> None:
@@ -224,7 +225,7 @@ class World:
         record = progress_key(name, *journal), encode_progress(progress), NO_TIMESTAMP, encode_headers([])
         batch.fill([record], 0, 1 << 20)
         with suppress(Killed):
-            await writer.commit({("progress", 0): [batch]}, Offsets("g", "progress", 0, 0, kill), {})
+            await writer.commit({TopicPartition("progress", 0): [batch]}, Offsets("g", "progress", 0, 0, kill), {})
 
     @asynccontextmanager
     async def shard(self) -> AsyncIterator[Shard]:
@@ -280,12 +281,12 @@ class World:
         await writer.fence()
         batch = RecordBatch()
         batch.fill([(key, value, NO_TIMESTAMP, encode_headers(headers))], 0, 1 << 20)
-        await writer.commit({(topic, 0): [batch]}, Offsets("g", topic, 0, 0, ""), {})
+        await writer.commit({TopicPartition(topic, 0): [batch]}, Offsets("g", topic, 0, 0, ""), {})
         await writer.close()
 
     async def received(self, name: str, role: str = "subscribers") -> list[tuple[bytes, bytes, dict[str, bytes]]]:
         """What a subscriber reads that takes committed records alone: key, value, headers."""
-        where = (f"{role}.{name}" if name else role, 0)
+        where = TopicPartition(f"{role}.{name}" if name else role, 0)
         client = await connect(self.options(), [where[0]])
         end = self.model.logs[where].stable
         found: list[tuple[bytes, bytes, dict[str, bytes]]] = []

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from aiokafka.structs import TopicPartition
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.reacting.foreign import ForeignJournal
@@ -196,7 +197,7 @@ class ReactingWorld(World):
         """The committed records of a topic."""
         client = await connect(self.options(), [topic])
         found: list[tuple[bytes, bytes]] = []
-        async for records in read_range(client, (topic, 0), 0, self.model.logs[topic, 0].stable):
+        async for records in read_range(client, TopicPartition(topic, 0), 0, self.model.logs[topic, 0].stable):
             found += [(key or b"", value or b"") for _, key, value, _ in records]
         return found
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.structs import TopicPartition
 from msgspec.structs import replace
 
 from annals.agents.aggregates import REGISTRY
@@ -132,7 +133,7 @@ class RowsWorld(RekeyedWorld):
 
     def _shard(self, known: Any, client: AIOKafkaClient, at: int, invalid: Any) -> RekeyedShard:
         stream, journal = known[GATHERED.name][-1].stream, Stream(self, client, at)
-        note = partial(invalid.note, (STREAM, at))
+        note = partial(invalid.note, TopicPartition(STREAM, at))
         return RekeyedShard(
             stream,
             REGISTRY["person"],
@@ -152,7 +153,7 @@ class RowsWorld(RekeyedWorld):
         client = await connect(self.options(), [EVENTS])
         found: dict[str, list[str]] = {}
         for at in range(PARTITIONS):
-            async for records in read_range(client, (EVENTS, at), 0, self.model.logs[EVENTS, at].stable):
+            async for records in read_range(client, TopicPartition(EVENTS, at), 0, self.model.logs[EVENTS, at].stable):
                 for _, _, value, _ in records:
                     event = read_block("person", value or b"")
                     said = f"{event['aggregate_id']}@{event['version']}"

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.aggregates import REGISTRY
 from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reacting.reactor import Reactor
@@ -100,7 +102,7 @@ class RekeyedWorld(ReactingWorld):
         await writer.fence()
         batch = RecordBatch()
         batch.fill([(key, value, NO_TIMESTAMP, encode_headers([]))], 0, 1 << 20)
-        await writer.commit({(topic, at): [batch]}, Offsets("g", topic, at, 0, ""), {})
+        await writer.commit({TopicPartition(topic, at): [batch]}, Offsets("g", topic, at, 0, ""), {})
         await writer.close()
 
     async def resume(self) -> None:
@@ -147,7 +149,7 @@ class RekeyedWorld(ReactingWorld):
         topic = NAMES.rekeyed(reaction.name)
         count = len(client.cluster.partitions_for_topic(topic) or ())
         journal = KafkaRangedJournal(client, topic, at, carried_in_stream)
-        note = partial(invalid.note, (topic, at))
+        note = partial(invalid.note, TopicPartition(topic, at))
         source = RekeyedStream(reaction.stream, topic, at, count, journal, self.clock, note)
         where = reaction.name, "person", at, count, "annals", invalid
         log = partial(KafkaReactionLog, options, NAMES, *where, is_rekeyed=True)
@@ -156,8 +158,8 @@ class RekeyedWorld(ReactingWorld):
             NAMES,
             "annals",
             reaction.name,
-            [(EVENTS, each) for each in range(PARTITIONS)],
-            (topic, at),
+            [TopicPartition(EVENTS, each) for each in range(PARTITIONS)],
+            TopicPartition(topic, at),
             self.clock,
         )
         return Reactor(
@@ -177,7 +179,7 @@ class RekeyedWorld(ReactingWorld):
         client = await connect(self.options(), [STREAM])
         found: list[tuple[str, bool]] = []
         for at in range(PARTITIONS):
-            async for records in read_range(client, (STREAM, at), 0, self.model.logs[STREAM, at].stable):
+            async for records in read_range(client, TopicPartition(STREAM, at), 0, self.model.logs[STREAM, at].stable):
                 found += [((key or b"").decode(), "annals-quiet" in headers_of(raw)) for _, key, _, raw in records]
         return sorted(found)
 
@@ -186,6 +188,8 @@ class RekeyedWorld(ReactingWorld):
         client = await connect(self.options(), ["progress"])
         found: dict[str, Progress] = {}
         for at in range(PARTITIONS):
-            async for records in read_range(client, ("progress", at), 0, self.model.logs["progress", at].stable):
+            async for records in read_range(
+                client, TopicPartition("progress", at), 0, self.model.logs["progress", at].stable
+            ):
                 found |= {(key or b"").decode(): decode_progress(value or b"") for _, key, value, _ in records}
         return found

@@ -10,7 +10,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from aiokafka.structs import TopicPartition
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as Assigned
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType, TopicMetadata
 
 from annals.workers.kafka.connections import connect, partitions_of
@@ -40,7 +42,7 @@ def records_of(bootstrap: str, topic: str) -> list[Any]:
     try:
         is_open = set(consumer.list_topics(topic, WITHIN_S).topics[topic].partitions)
         assert is_open, f"there is no topic {topic}"
-        consumer.assign([TopicPartition(topic, number) for number in is_open])
+        consumer.assign([Assigned(topic, number) for number in is_open])
         records: list[Any] = []
         while is_open:
             record = consumer.poll(WITHIN_S)
@@ -76,7 +78,9 @@ async def until_settled(bootstrap: str, topic: str) -> None:
     """Return when no transaction is open in a topic: brokers write the markers of one after they have answered."""
     client = await connect({"bootstrap_servers": bootstrap}, [topic])
     try:
-        await settled_bounds(client, [(topic, partition) for partition in range(partitions_of(client, topic))])
+        await settled_bounds(
+            client, [TopicPartition(topic, partition) for partition in range(partitions_of(client, topic))]
+        )
     finally:
         await client.close()
 

@@ -8,10 +8,14 @@ A map, in the order in which a reader needs it:
   RocksDB;
 - `annals.workers.api`: the HTTP API: `http` (routes as data), `callers` (who asks), `serving` (the kernel),
   `routes`, and their wiring;
+- `annals.workers.web`: what every process serves: health, metrics, schemas; the server below the API, too;
+- `annals.workers.projections` and `annals.workers.rekeying`: which versions of projections answer, in their topic, and
+  the projections over re-keyed streams;
 - `annals.workers.publishing`: subscriptions in their topic, and the publishers wired to Kafka;
 - `annals.workers.dead_letters`: commands that could not be decided: listed, sent again, discarded;
 - `annals.workers.reacting`: which reactions run, in their topic, and the reactors wired to Kafka;
 - `annals.workers.webhooks`: deliveries over HTTP;
+- `annals.workers.schema_publisher`: the schemas of all messages, to their topic and to a registry;
 - `annals.workers.kafka`: `group` (how batches come in), `write` (one transaction takes everything out), `read` (ranges
   and offsets), `admin` (topics), `protocol` (wire formats);
 - `annals.workers.stores`: the fold of the journal on disk, with its position in the same write;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
+    from annals.topics.names import TopicNames
     from annals.workers.clock import SystemClock
     from annals.workers.telemetry import Metrics
     from annals.workers.writing.shards import Shards
@@ -40,6 +41,12 @@ class KindTopics(NamedTuple):
     outcomes: str
     snapshots: str
     dead_letters: str
+
+    @classmethod
+    def of(cls, kind: str, names: TopicNames) -> Self:
+        """Return the topics of a kind."""
+        of_kind = names.commands(kind), names.events(kind), names.outcomes(kind), names.snapshots(kind)
+        return cls(kind, *of_kind, names.dead_letters)
 
 
 def _adding(topics: KindTopics) -> Iterator[tuple[str, str, str]]:
@@ -75,7 +82,7 @@ class Watch:
         self._client: AIOKafkaClient | None = None
         self._blocked = BlockedPartitions()
         self._gone: set[str] = set()  # topics of commands of kinds that lack a topic
-        self._leaders: dict[tuple[str, int], int | None] = {}
+        self._leaders: dict[TopicPartition, int | None] = {}
         self.problem: str | None = None
         self.gone: list[str] = []
         """Which topics are gone, with what to do."""
@@ -120,13 +127,13 @@ class Watch:
             self._client = await connect(self._options, self._topics)
         await self._count(self._client)
         shards = {
-            (shard.place.topic, shard.place.partition): shard
+            TopicPartition(shard.place.topic, shard.place.partition): shard
             for shard in self._shards.all()
             if shard.place.topic not in self._gone
         }
         asked = {where: shard.ends() for where, shard in shards.items()}
-        journals = {where: (self._kinds[where[0]].events, where[1]) for where in shards}
-        outcomes = {where: (self._kinds[where[0]].outcomes, where[1]) for where in shards}
+        journals = {where: TopicPartition(self._kinds[where.topic].events, where.partition) for where in shards}
+        outcomes = {where: TopicPartition(self._kinds[where.topic].outcomes, where.partition) for where in shards}
         everything = [*shards, *journals.values(), *outcomes.values()]
         ends, stable, starts = await asyncio.gather(
             list_offsets(self._client, HIGH_WATERMARK, LAST, everything),
@@ -134,7 +141,7 @@ class Watch:
             list_offsets(self._client, HIGH_WATERMARK, FIRST, journals.values()),
         )
         now = self._clock.monotonic()
-        leaders = {where: self._client.cluster.leader_for_partition(TopicPartition(*where)) for where in shards}
+        leaders = {where: self._client.cluster.leader_for_partition(where) for where in shards}
         for where, shard in shards.items():
             if self._leaders.get(where, leaders[where]) != leaders[where]:
                 shard.acknowledged.doubt()
@@ -146,7 +153,7 @@ class Watch:
             self._metrics.lag.labels(*labels).set(shard.lag(ends[where]))
             self._metrics.blocked.labels(*labels).set(self._blocked.seconds(where, stable[where], ends[where], now))
         self._leaders = leaders
-        self.unfetched = self._shards.unfetched({TopicPartition(*where): end for where, end in stable.items()}, now)
+        self.unfetched = self._shards.unfetched(stable, now)
         self._shards.measure()
 
     async def _count(self, client: AIOKafkaClient) -> None:

@@ -48,6 +48,7 @@ from annals.workers.writing.shards import Shards
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from annals.workers.app import AnnalsApp
     from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.settings import Settings
 
@@ -173,6 +174,15 @@ class Worker:
             return None
         finally:
             await ended(looking)
+        self._take(report)
+        return report.partitions, report.dead_letter_partitions
+
+    def _take(self, report: Report) -> None:
+        """Take what the look at the topics found.
+
+        Raises:
+            CannotStartError: topics are missing, or are not set up as they must be.
+        """
         absent = {*report.missing, *report.hidden}
         self._publishes = self._schemas_topic not in absent
         if not self._publishes:
@@ -198,7 +208,6 @@ class Worker:
         for warning in report.warnings:
             log.warning(str(warning))
         self._found = report
-        return report.partitions, report.dead_letter_partitions
 
     async def _look(self) -> Report:
         """Compare the topics with the catalogue; create those that are missing where the settings say so."""
@@ -241,19 +250,14 @@ class Worker:
         handler = command_handler(shards.partitions.of)
         handlers = {names.commands(kind): (f"command_handler.{kind}", handler) for kind in known}
         app = create_app(self._settings, self._options, membership, sources, shards.partitions, handlers)
-        topics = {
-            names.commands(kind): KindTopics(
-                kind,
-                names.commands(kind),
-                names.events(kind),
-                names.outcomes(kind),
-                names.snapshots(kind),
-                names.dead_letters,
-            )
-            for kind in known
-        }
+        topics = {names.commands(kind): KindTopics.of(kind, names) for kind in known}
         self._watch = Watch(self._options, topics, partitions, shards, self._metrics, self._clock)
-        beside = [asyncio.create_task(each.run(), name="watch") for each in (self._watch, self._topic_watch)]
+        await self._run_app(app, shards, publisher)
+
+    async def _run_app(self, app: AnnalsApp, shards: Shards, publisher: SchemaPublisher) -> None:
+        """Run the app and what is beside it until the stop, or until the app ends; then end all of it."""
+        watches = [each for each in (self._watch, self._topic_watch) if each is not None]
+        beside = [asyncio.create_task(each.run(), name="watch") for each in watches]
         if self._publishes:
             beside.append(asyncio.create_task(publisher.run(), name="schemas"))
         # it is over only with the first assignment, which may never come

@@ -97,14 +97,7 @@ class CatchUp:
                     await self._pace.obey(self._log.throttled_s(), self._stopping)
                     await self._fence()
                     while not self._is_done():
-                        before = self.position
-                        try:
-                            has_moved = await self._step()
-                        except NotIndexedError:  # what it is to publish next: nothing is wrong
-                            has_moved = False
-                        if not has_moved:
-                            await self._wait()
-                        if self.position > before:  # looking succeeds where each transaction fails
+                        if await self._go_on():  # looking succeeds where each transaction fails
                             backoff.reset()
                             self.problem = None
                         await self._pace.obey(self._log.throttled_s(), self._stopping)
@@ -120,6 +113,17 @@ class CatchUp:
                     await backoff.wait()
         finally:
             await self._log.close()
+
+    async def _go_on(self) -> bool:
+        """Do the next step, or wait for something to do; return whether it has published or passed anything over."""
+        before = self.position
+        try:
+            has_moved = await self._step()
+        except NotIndexedError:  # what it is to publish next: nothing is wrong
+            has_moved = False
+        if not has_moved:
+            await self._wait()
+        return self.position > before
 
     def _is_done(self) -> bool:
         return self._stopping.is_set() or self.has_reached or self.halt is not None

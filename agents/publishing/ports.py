@@ -58,6 +58,8 @@ class PublishLog(Protocol):
 
         Raises:
             UnreachableError: the brokers do not answer.
+            StoppedError: of what is live, the topic of progress lacks what was written there.
+            TargetError: of a subscription that catches up, the same.
         """
 
     async def answers_end(self, names: Collection[str]) -> dict[str, int]:

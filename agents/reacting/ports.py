@@ -67,8 +67,11 @@ class ReactionLog(Protocol):
     async def progress(self) -> Progress | None:
         """Return the newest progress, once no transaction is open; None if there is none.
 
+        An owner asks for it before it commits: what is named then is what the next owner looks for.
+
         Raises:
             UnreachableError: the brokers do not answer.
+            StoppedError: the topics of progress or of rows lack what was written there.
         """
 
     def rows(self) -> AsyncIterator[tuple[bytes, bytes | None]]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     )
     from annals.schemas.journal_reader import Counted
 
+Key = tuple[str, int]
+"""Which partition of what is followed: a kind, or `rekeyed.<name>` for a stream, and the partition's number."""
 
 RUN_EVENTS: Final = 500  # that those who publish, deliver and react ask for at once
 
@@ -191,10 +193,10 @@ class RangedJournal(JournalPartition, Protocol):
 class Journals(Protocol):
     """All journal partitions that global projections follow, by kind and partition."""
 
-    async def bounds(self) -> dict[tuple[str, int], tuple[int, int]]:
+    async def bounds(self) -> dict[Key, tuple[int, int]]:
         """Return of each partition the first offset that is still there, and the last stable one."""
 
-    async def record_at(self, where: tuple[str, int], offset: int, cid: bytes = b"") -> JournalRecord | None:
+    async def record_at(self, where: Key, offset: int, cid: bytes = b"") -> JournalRecord | None:
         """Return the committed record at an offset; None if there is none.
 
         cid: of the value that it is to have; one that has it is right, whatever else of its batch is damaged.
@@ -203,7 +205,7 @@ class Journals(Protocol):
             DamagedBatchError: its batch is damaged, and it may be.
         """
 
-    def records(self, where: tuple[str, int], start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:
+    def records(self, where: Key, start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:
         """Yield the committed records from `start` to below `end`, some at a time."""
 
 

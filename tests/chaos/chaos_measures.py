@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 
 def no_fence() -> None:
@@ -107,7 +108,7 @@ def answers_not_looked_at() -> None:
         except KafkaError:
             # what the broker took is where it says; of what it refused it says no offset
             return {
-                (topic, partition): offset if offset >= 0 else writer.expected[topic, partition]
+                TopicPartition(topic, partition): offset if offset >= 0 else writer.expected[topic, partition]
                 for topic, partitions, *_ in answers[-1].topics
                 for partition, _, offset, *_ in partitions
             }
@@ -169,9 +170,9 @@ def ends_not_looked_at() -> None:
 def lost_end_taken_for_a_writer() -> None:
     """A batch that is put below the known end is taken for another writer's work: fence, and open again."""
     from annals.agents.ports import UncertainError
-    from annals.workers.kafka.write import transaction
+    from annals.workers.kafka.write import batches
 
-    transaction.LostEndError = lambda message, _: UncertainError(message)
+    batches.LostEndError = lambda message, _: UncertainError(message)
 
 
 ENDS_LOOKED_AT: Final = "ends looked at"

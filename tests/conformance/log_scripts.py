@@ -20,6 +20,7 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 from aiokafka.record.util import calc_crc32c
+from aiokafka.structs import TopicPartition
 
 from annals.topics.wire import encode_headers
 from annals.workers.kafka.protocol.transactions_v2 import (
@@ -252,7 +253,7 @@ async def commit_offset(site: Site, token: Token, step: Step) -> int:
         producer = site.group, token.producer_id, token.epoch
         request: Any
         if site.is_implicit:
-            where = site.topic, step.partition
+            where = TopicPartition(site.topic, step.partition)
             request = ImplicitTxnOffsetCommitRequest(token.transactional_id, *producer, where, offset, said)
         else:
             entries = [(site.topic, [(step.partition, offset, said)])]
@@ -285,7 +286,7 @@ async def end(site: Site, token: Token, *, commits: bool) -> int:
 
 async def delete(site: Site, partition: int, number: int) -> int:
     """Let a part of what is stable expire."""
-    where = site.topic, partition
+    where = TopicPartition(site.topic, partition)
     start = (await list_offsets(site.client, HIGH_WATERMARK, FIRST, [where]))[where]
     stable = (await list_offsets(site.client, LAST_STABLE, LAST, [where]))[where]
     return await site.delete_records(partition, start + (stable - start) * number // 8)
@@ -295,7 +296,7 @@ async def seen(site: Site) -> dict[str, Any]:
     """What anybody can see: the offsets of each partition, the records of each, and the group's offsets."""
     found: dict[str, Any] = {}
     for partition in range(PARTITIONS):
-        where = site.topic, partition
+        where = TopicPartition(site.topic, partition)
         start = (await list_offsets(site.client, HIGH_WATERMARK, FIRST, [where]))[where]
         stable = (await list_offsets(site.client, LAST_STABLE, LAST, [where]))[where]
         end = (await list_offsets(site.client, HIGH_WATERMARK, LAST, [where]))[where]

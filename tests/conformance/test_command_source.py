@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
-from test_shard_log import NOTHING, NOW_MS, WITHIN_S, Site, commit, site  # noqa: F401 - `site` is a fixture
+from sites import NOTHING, NOW_MS, WITHIN_S
+from test_shard_log import Site, commit, site  # noqa: F401 - `site` is a fixture
 
 from annals.agents.ports import Delivery, LostEndError
 from annals.testing import MemoryCommandSource
@@ -34,7 +35,7 @@ class Place:
 
     async def append(self, *values: bytes) -> None:
         for value in values:
-            await self.site.append((self.topic, PARTITION), value)
+            await self.site.append(TopicPartition(self.topic, PARTITION), value)
         if isinstance(self.source, MemoryCommandSource):
             self.source.fetch()
 
@@ -156,7 +157,7 @@ async def test_what_was_aborted_is_not_delivered(place: Place) -> None:
 
 async def test_where_the_offset_is_gone_it_delivers_nothing_at_all(place: Place) -> None:
     await place.append(b"0", b"1")
-    await place.site.expire((place.topic, PARTITION), 2)
+    await place.site.expire(TopicPartition(place.topic, PARTITION), 2)
     place.source.deliver_from(0)
     await place.until(lambda: place.deliveries)
     assert [(of, len(records)) for of, records in place.of_generations()[:1]] == [(1, 0)]

@@ -1,16 +1,12 @@
 """What every shard's log promises: one suite, run on the log in memory and on a broker, faults included."""
 
 import asyncio
-import secrets
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.structs import TopicPartition
-from log_scripts import checked
+import sites
+from sites import NOTHING, NOW_MS, SITES, WITHIN_S, opened, reached, until
 
 from annals.agents.ports import (
     CopyRecord,
@@ -25,21 +21,14 @@ from annals.agents.ports import (
 from annals.schemas.cid import cid_of
 from annals.topics.group_metadata import EventAt, GroupMetadata, RecordAt, digest_of
 from annals.topics.headers import forwarded_headers, outcome_headers
-from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers
-from annals.workers.kafka.connections import CLUSTER, connect
+from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import RangeGoneError, read_range
-from annals.workers.kafka.write.batches import HEADER, TRANSACTIONAL, RecordBatch
 from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.kafka.write.journal import KafkaShardLog, ShardTopics
-from annals.workers.memory.client import Cluster
-from annals.workers.memory.cluster import MemoryCluster, Topic
-from chained import make_topics
+from annals.workers.memory.cluster import MemoryCluster
 
 PARTITIONS = 2
-WITHIN_S = 60
-NOW_MS = int(time.time() * 1000)
-NOTHING = encode_headers([])
 LIMITS = {
     "commands": 4_000,
     "events": 1_000,
@@ -50,15 +39,12 @@ LIMITS = {
 }
 
 
-class Site:
-    """Where a shard's topics are: in memory, or on a broker."""
+class Site(sites.Site):
+    """Where a shard's topics are."""
 
     def __init__(self, options: dict[str, Any], prefix: str, model: MemoryCluster | None = None) -> None:
-        self.options = options
-        self.names = TopicNames(prefix)
-        self.model = model
+        super().__init__(options, prefix, model)
         self.topics = self.topics_of(0)
-        self._logs: list[KafkaShardLog] = []
 
     def topics_of(self, partition: int) -> ShardTopics:
         return ShardTopics(
@@ -74,7 +60,7 @@ class Site:
         """A log of the shard, as one owner has it."""
         topics, prefix = self.topics_of(partition), self.names.prefix
         made = KafkaShardLog(self.options, topics, f"{prefix}{partition}", f"{prefix}group", "none")
-        self._logs.append(made)
+        self.opened.append(made)
         return made
 
     async def owner(self, partition: int = 0) -> KafkaShardLog:
@@ -84,54 +70,11 @@ class Site:
         await reached(made.look)
         return made
 
-    async def append(self, where: tuple[str, int], value: bytes, key: bytes = b"k", headers: Any = ()) -> None:
-        """Write a record that is part of no transaction, as anybody may."""
-        made = RecordBatch()
-        made.fill([(key, value, NOW_MS, encode_headers(headers))], 0, 1 << 20)
-        fields = list(HEADER.unpack_from(made.build(-1, -1, -1)))
-        fields[5] &= ~TRANSACTIONAL
-        data = checked(HEADER.pack(*fields) + made.build(-1, -1, -1)[HEADER.size :])
-        client = await connect(self.options, [where[0]])
-        try:
-            leader = client.cluster.leader_for_partition(TopicPartition(*where))
-            answer = await client.send(leader, ProduceRequest(None, -1, 30_000, [(where[0], [(where[1], data)])]))
-            assert answer.topics[0][1][0][1] == 0
-        finally:
-            await client.close()
 
-    async def expire(self, where: tuple[str, int], before: int) -> None:
-        """Let what is below an offset expire."""
-        if self.model is not None:
-            self.model.delete_records(where, before)
-            return
-        admin = AIOKafkaAdminClient(**self.options)
-        await admin.start()
-        try:
-            await admin.delete_records({TopicPartition(*where): RecordsToDelete(before_offset=before)})
-        finally:
-            await admin.close()
-
-    async def close(self) -> None:
-        for log in self._logs:
-            await log.close()
-
-
-@pytest.fixture(
-    params=["memory, version 1", "memory, version 2", pytest.param("broker", marks=pytest.mark.broker)],
-)
+@pytest.fixture(params=SITES)
 async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
-    prefix = f"t{secrets.token_hex(4)}."
-    if request.param == "broker":
-        made = Site({"bootstrap_servers": request.getfixturevalue("bootstrap")}, prefix)
-        await make_topics(made.options["bootstrap_servers"], made.topics.all(), PARTITIONS)
-    else:
-        topics = {name: Topic(PARTITIONS) for name in Site({}, prefix).topics.all()}
-        model = MemoryCluster(topics, transaction_version=int(request.param[-1]), now=time.time)
-        made = Site({CLUSTER: Cluster(model)}, prefix, model)
-    try:
+    async with opened(Site, request, dict.fromkeys(Site({}, "").topics.all(), PARTITIONS)) as made:
         yield made
-    finally:
-        await made.close()
 
 
 def filled(log: KafkaShardLog, *events: bytes, outcome: bytes = b"outcome", command_offset: int = 0) -> Any:
@@ -153,24 +96,6 @@ async def commit(
 
 async def values(log: KafkaShardLog, start: int, end: int) -> list[tuple[int, bytes | None]]:
     return [(record.offset, record.value) async for step in log.read(start, end) for record in step]
-
-
-async def reached(ask: Callable[[], Any]) -> Any:
-    """Ask until there is an answer: a broker that has just started makes its own topics first."""
-    async with asyncio.timeout(WITHIN_S):
-        while True:
-            try:
-                return await ask()
-            except UnreachableError:
-                await asyncio.sleep(0.01)
-
-
-async def until(look: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
-    """What is seen once markers are written, which a broker does after its answer."""
-    async with asyncio.timeout(WITHIN_S):
-        while not wanted(seen := await look()):  # noqa: ASYNC110 - only the broker knows
-            await asyncio.sleep(0.01)
-    return seen
 
 
 async def test_a_new_shard_sees_empty_topics_and_no_offset(site: Site) -> None:

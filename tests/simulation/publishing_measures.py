@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UncertainError
 from annals.agents.publishing import restored
@@ -84,7 +85,7 @@ def progress_with_the_records(patch: pytest.MonkeyPatch) -> None:
 def settled_progress(patch: pytest.MonkeyPatch) -> None:
     """Progress is read while transactions are open."""
 
-    async def stable_end(client: Any, where: tuple[str, int]) -> int:
+    async def stable_end(client: Any, where: TopicPartition) -> int:
         return (await bounds(client, [where]))[where][1]
 
     patch.setattr(log, "settled_end", stable_end)

@@ -11,8 +11,8 @@ from libipld import encode_dag_cbor
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.following.shard import Shard
 from annals.workers.reading.watch import ReadingWatch
-from annals.workers.tools.simulation.checker import MEMBERS, journal_cids
 from annals.workers.tools.simulation.history import run
+from annals.workers.tools.simulation.judged_records import MEMBERS, journal_cids
 from annals.workers.tools.simulation.plan import AGGREGATES, READING_FAULTS, Fault, Weather, home_of, plan_of
 from annals.workers.tools.simulation.reading_disks import DiskRows
 from annals.workers.tools.simulation.reading_faults import CARRIED_OUT, NOTED

@@ -15,8 +15,8 @@ from annals.agents.writing.shards.shard import Shard
 from annals.workers.audit import acceptance
 from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.tools.simulation import person
-from annals.workers.tools.simulation.checker import MEMBERS
 from annals.workers.tools.simulation.history import History, run
+from annals.workers.tools.simulation.judged_records import MEMBERS
 from annals.workers.tools.simulation.plan import (
     BROKER_FAULTS,
     OPENING_FAULTS,

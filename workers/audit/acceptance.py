@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.backoff import Backoff
 from annals.schemas.cid import cid_of, cid_text, parse_cid
@@ -156,7 +157,10 @@ async def _compare_all(deployment: Deployment, kind: str, heads: Sequence[KeptHe
         # Before the journals' ends: a worker may be writing, and what is newer is not in what is older.
         partitions = range(partitions_of(client, names.events(kind)))
         said = [
-            _Said(await committed(client, group, (commands, each)), await _bounds(client, (outcomes, each)))
+            _Said(
+                await committed(client, group, TopicPartition(commands, each)),
+                await _bounds(client, TopicPartition(outcomes, each)),
+            )
             for each in partitions
         ]
         journals = await journals_of(options, names, [kind])
@@ -166,7 +170,7 @@ async def _compare_all(deployment: Deployment, kind: str, heads: Sequence[KeptHe
         await client.close()
 
 
-async def _bounds(client: AIOKafkaClient, where: tuple[str, int]) -> tuple[int, int]:
+async def _bounds(client: AIOKafkaClient, where: TopicPartition) -> tuple[int, int]:
     """Return the first offset and the last stable one."""
     start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
     return start, (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
@@ -177,7 +181,10 @@ async def _compare(
 ) -> Comparison:
     kind, _, partition, partitions = journal.place
     options, names, _ = deployment
-    commands, outcomes = (names.commands(kind), partition), (names.outcomes(kind), partition)
+    commands, outcomes = (
+        TopicPartition(names.commands(kind), partition),
+        TopicPartition(names.outcomes(kind), partition),
+    )
     group = said.group
     known = decode_metadata(group[1]) if group else NOTHING_KNOWN
     mine = [head for head in heads if partition_of(head.aggregate_id.encode(), partitions) == partition]
@@ -217,7 +224,7 @@ async def _events(
 ) -> tuple[EventAt | None, set[bytes]]:
     """Return the last event that counts, which is its aggregate's head, and which of the wanted CIDs are there."""
     last, found = None, set[bytes]()
-    where = journal.place.topic, journal.place.partition
+    where = TopicPartition(journal.place.topic, journal.place.partition)
     async with aclosing(read_range(client, where, journal.start, journal.end)) as steps:
         async for records in steps:
             for offset, key, value, _ in records:
@@ -232,7 +239,7 @@ async def _events(
 
 
 async def _missing_by_outcomes(
-    options: Mapping[str, Any], where: tuple[str, int], bounds: tuple[int, int], chains: Chains
+    options: Mapping[str, Any], where: TopicPartition, bounds: tuple[int, int], chains: Chains
 ) -> tuple[list[Missing], int]:
     """Return the events that accepted outcomes name and the chains lack, and the largest `journal-offset` in outcomes.
 
@@ -255,7 +262,7 @@ async def _missing_by_outcomes(
     return list(missing.values()), reached
 
 
-async def _lost_records(client: AIOKafkaClient, what: str, where: tuple[str, int], known: GroupMetadata) -> list[str]:
+async def _lost_records(client: AIOKafkaClient, what: str, where: TopicPartition, known: GroupMetadata) -> list[str]:
     """Return what to say if the last known command or outcome is gone, and has not expired."""
     record = known.command if what == "command" else known.outcome
     start, stable = await _bounds(client, where)
@@ -266,7 +273,9 @@ async def _lost_records(client: AIOKafkaClient, what: str, where: tuple[str, int
         there = await record_at(client, where, record.offset, lambda found: digest_of(found[2]) == digest)
         if there is not None and digest_of(there[2]) == record.digest:
             return []
-    return [f"the last known {what}, {record}, is not in {where[0]}-{where[1]}, which ends at offset {stable}"]
+    return [
+        f"the last known {what}, {record}, is not in {where.topic}-{where.partition}, which ends at offset {stable}"
+    ]
 
 
 async def accept(deployment: Deployment, kind: str, comparison: Comparison) -> None:
@@ -286,8 +295,8 @@ async def accept(deployment: Deployment, kind: str, comparison: Comparison) -> N
     try:
         await writer.fence()
         client = await writer.connected()
-        where = commands, partition
-        kept = {name: not await _lost_records(client, name, (topic, partition), known)
+        where = TopicPartition(commands, partition)
+        kept = {name: not await _lost_records(client, name, TopicPartition(topic, partition), known)
                 for name, topic in (("command", commands), ("outcome", names.outcomes(kind)))}  # fmt: skip
         start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
         is_sure = all(kept.values()) and known.journal_end is not None and comparison.next_command is not None

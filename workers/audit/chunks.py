@@ -6,6 +6,8 @@ import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from aiokafka.structs import TopicPartition
+
 from annals.workers.audit.scan import Survey, survey
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import read_range
@@ -51,7 +53,7 @@ async def surveyor(options: Mapping[str, Any], topics: Sequence[str]) -> AsyncIt
     async def look(chunk: Chunk) -> Survey:
         found = Survey([], [])
         kind, topic, partition, partitions = chunk.place
-        where = topic, partition
+        where = TopicPartition(topic, partition)
         async for records in read_range(client, where, chunk.start, chunk.end, is_checked=False):  # all is looked at
             part = survey(kind, partition, partitions, records, chunk.only_key)
             found.runs += part.runs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aiokafka.structs import TopicPartition
+
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
 from annals.workers.audit.chains import JournalId
@@ -47,7 +49,7 @@ async def journals_of(
             partitions = partitions_of(client, topic)
             wanted = range(partitions) if key is None else [partition_of(key, partitions)]
             places += [JournalId(kind, topic, partition, partitions) for partition in wanted]
-        wheres = [(place.topic, place.partition) for place in places]
+        wheres = [TopicPartition(place.topic, place.partition) for place in places]
         found = await bounds(client, wheres)
         return [Journal(place, *found[where]) for place, where in zip(places, wheres, strict=True)]
     finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aiokafka.structs import TopicPartition
+
 from annals.schemas.dag_json import event_json
 from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader
 from annals.topics.keys import keys_of, partition_of
@@ -44,16 +46,15 @@ async def history(settings: Settings, kind: str, aggregate_id: str) -> AsyncGene
     try:
         partitions = partitions_of(client, topic)
         partition = partition_of(key, partitions)
-        where = (topic, partition)
+        where = TopicPartition(topic, partition)
         start, end = (await bounds(client, [where]))[where]
         reader = RememberingReader(kind, keys_of(partition, partitions))
         async for records in read_range(client, where, start, end):
-            for offset, record_key, value, _ in records:
-                if record_key == key:
-                    record = reader.read(offset, record_key, value)
-                    if type(record) is Counted:
-                        yield HistoricEvent(record.event, record.cid, partition, offset)
-                    elif type(record) is Gap:
-                        raise GapError(record.describe(f"{topic}-{partition} offset {offset}"))
+            for offset, _, value, _ in (record for record in records if record[1] == key):
+                found = reader.read(offset, key, value)
+                if type(found) is Counted:
+                    yield HistoricEvent(found.event, found.cid, partition, offset)
+                elif type(found) is Gap:
+                    raise GapError(found.describe(f"{topic}-{partition} offset {offset}"))
     finally:
         await client.close()

@@ -80,12 +80,11 @@ class OutcomeReader:
 
     async def start(self, client: AIOKafkaClient) -> None:
         """Note where the outcomes end, and begin to read there. A command that is sent from now on is not missed."""
-        wheres = [(each.topic, each.partition) for each in self._partitions]
-        found = await bounds(client, wheres)
+        found = await bounds(client, self._partitions)
         await self._consumer.start()
         self._consumer.assign(self._partitions)
         for partition in self._partitions:
-            self._consumer.seek(partition, found[partition.topic, partition.partition][1])
+            self._consumer.seek(partition, found[partition][1])
         self._task = asyncio.create_task(self._read())
 
     async def stop(self) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.dead_letters.letter import DeadLetterRecord
 from annals.agents.dead_letters.settled import Settled
 from annals.agents.folding.turns import TURN_RECORDS
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from annals.topics.headers import ReadHeaders
     from annals.workers.kafka.read.invalid_records import InvalidRecords
 
-    Where = tuple[str, int]
 
 NO_HEADERS: Final[ReadHeaders] = ()
 
@@ -40,7 +41,7 @@ class SettledTopic:
 
     def __init__(self, topic: str, invalid: InvalidRecords = PASSED_OVER) -> None:
         """Take the topic, and what takes note of records that are none; nothing of it is read yet."""
-        self._where = (topic, 0)
+        self._where = TopicPartition(topic, 0)
         self._invalid = invalid
         self._settled = Settled()
         self._next = 0
@@ -54,7 +55,7 @@ class SettledTopic:
             MissingTopicError: there is no such topic.
             UnreachableError, KafkaError: it cannot be read to its end; what was read by then is kept.
         """
-        partitions_of(client, self._where[0])
+        partitions_of(client, self._where.topic)
         async with self._reading:
             end = await settled_end(client, self._where)
             if self._last is None:
@@ -85,12 +86,12 @@ async def letter_bounds(client: AIOKafkaClient, topic: str) -> dict[int, tuple[i
         MissingTopicError: there is no such topic.
         KafkaError: a leader does not answer.
     """
-    wheres = [(topic, partition) for partition in range(partitions_of(client, topic))]
+    wheres = [TopicPartition(topic, partition) for partition in range(partitions_of(client, topic))]
     return {partition: found for (_, partition), found in sorted((await bounds(client, wheres)).items())}
 
 
 async def read_letters(
-    client: AIOKafkaClient, where: Where, start: int, end: int
+    client: AIOKafkaClient, where: TopicPartition, start: int, end: int
 ) -> AsyncGenerator[DeadLetterRecord, None]:
     """Yield the dead letters of a partition between two offsets; of their values one fetch is held at a time.
 
@@ -105,7 +106,7 @@ async def read_letters(
                 async with aclosing(in_turns(records, TURN_RECORDS)) as turns:
                     async for some in turns:
                         for offset, key, value, headers in some:
-                            yield DeadLetterRecord(where[1], offset, key, value, _headers(headers))
+                            yield DeadLetterRecord(where.partition, offset, key, value, _headers(headers))
     except RangeGoneError as error:
         raise UnreachableError(str(error)) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from aiokafka.structs import TopicPartition
 from msgspec.structs import asdict
 
 from annals.agents.dead_letters.letter import describe
@@ -142,7 +143,9 @@ class DeadLetterService:
                 continue
             if partition == begin[0]:
                 start = max(start, begin[1])
-            async with aclosing(read_letters(client, (self._names.dead_letters, partition), start, end)) as letters:
+            async with aclosing(
+                read_letters(client, TopicPartition(self._names.dead_letters, partition), start, end)
+            ) as letters:
                 async for letter in letters:
                     yield letter
 

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
+from aiokafka.structs import TopicPartition
 
 from annals.agents.backoff import Backoff
 from annals.agents.dead_letters.letter import send_again
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from annals.schemas.settlement import Action
     from annals.topics.names import TopicNames
 
-    Where = tuple[str, int]
 
 BATCH: Final = 1_000  # letters of one transaction
 BATCH_BYTES: Final = 4 << 20
@@ -75,13 +75,13 @@ class _Batch:
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.spans = Spans()
-        self.commands: dict[Where, PartitionBatches] = {}
+        self.commands: dict[TopicPartition, PartitionBatches] = {}
         self.size = 0
 
     def add(self, offset: int, command: Again | None) -> bool:
         """Take a letter, and the command that is sent for it; say whether its topic can take that."""
         if command is not None:
-            where = (command.topic, command.partition)
+            where = TopicPartition(command.topic, command.partition)
             batches = self.commands.setdefault(where, PartitionBatches(COMMAND_TOPIC_BYTES))
             if batches.add(command.key, command.value, NO_TIMESTAMP, encode_headers(command.headers)):
                 return False
@@ -149,7 +149,7 @@ class Settling:
         accepted = settled.count_of(asked.request_id)
         for partition, end in ends.items():
             batch = _Batch(partition)
-            where = (self._names.dead_letters, partition)
+            where = TopicPartition(self._names.dead_letters, partition)
             async with aclosing(read_letters(client, where, self._next[partition], end)) as letters:
                 async for record in letters:
                     self._take(batch, record, settled, counts, asked)
@@ -177,7 +177,7 @@ class Settling:
         if batch.spans.count:
             audit = PartitionBatches(SETTLEMENT_BYTES)
             audit.add(SETTLEMENT_KEY, _settlement(batch, asked), NO_TIMESTAMP, encode_headers([]))
-            every = {(self._names.audit, 0): audit, **batch.commands}
+            every = {TopicPartition(self._names.audit, 0): audit, **batch.commands}
             offsets = Offsets(self._group, self._names.dead_letters, batch.partition, until, "")
             await self._writer.commit({where: each.batches for where, each in every.items()}, offsets, {})
         self._next[batch.partition] = until

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 from prometheus_client import Gauge
 
 from annals.agents.dead_letters.letter import received_ms
@@ -158,10 +159,10 @@ class DeadLetterWatch:
         letters = self._open
         for partition, (first, end) in (await letter_bounds(client, topic)).items():
             last = self._last.get(partition)
-            if last is not None and not await last.is_there(client, (topic, partition)):
+            if last is not None and not await last.is_there(client, TopicPartition(topic, partition)):
                 letters.forget(partition)
             start = letters.begin(partition, first, end)
-            async with aclosing(read_letters(client, (topic, partition), start, end)) as records:
+            async with aclosing(read_letters(client, TopicPartition(topic, partition), start, end)) as records:
                 async for each in records:
                     letters.add(partition, each.offset, received_ms(each.headers) or 0)
                     self._last[partition] = LastRecord.of(each.offset, each.key, each.value)

@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.deciding.refusals import UnknownEventError
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
@@ -98,7 +100,7 @@ async def migrate(settings: Settings, kinds: Sequence[str], *, dry_run: bool) ->
         rewritten, too_large = 0, []
         if not dry_run and not failures.listed:
             for journal, (keys, end) in outdated.items():
-                where = names.snapshots(journal.place.kind), journal.place.partition
+                where = TopicPartition(names.snapshots(journal.place.kind), journal.place.partition)
                 async for made in _snapshots(client, journal, keys):
                     large = {key for key, value in made.items() if is_too_large(key, value)}
                     too_large += [f"{journal.place.kind} {key.decode()}" for key in sorted(large)]
@@ -141,7 +143,7 @@ async def _read(client: AIOKafkaClient, journal: Journal, failures: _Failures) -
 
 async def _outdated(client: AIOKafkaClient, journal: Journal, topic: str) -> Outdated:
     """The keys whose newest snapshot this release cannot use."""
-    where = (topic, journal.place.partition)
+    where = TopicPartition(topic, journal.place.partition)
     start, end = (await bounds(client, [where]))[where]
     found: set[bytes] = set()
     async for records in read_range(client, where, start, end):
@@ -195,7 +197,7 @@ async def _folded(client: AIOKafkaClient, journal: Journal, keys: set[bytes], st
     decider = deciders()[place.kind]
     fold = Fold(decider, WorkingSet(decider, store, AggregateCache(HOT_BYTES)), place.partition, place.partitions)
     offsets: dict[bytes, int] = {}
-    async for records in read_range(client, (place.topic, place.partition), journal.start, journal.end):
+    async for records in read_range(client, TopicPartition(place.topic, place.partition), journal.start, journal.end):
         fold.apply([JournalRecord(offset, key, value) for offset, key, value, _ in records])
         heads = {key: at.head for _, key, _, _ in records if key in keys and (at := store.aggregate(key)) is not None}
         offsets |= {

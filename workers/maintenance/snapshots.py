@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
-    Where = tuple[str, int]  # topic, partition
 
 STABLE_POLL_S: Final = 0.05
 NOTHING: Final = encode_headers([])
@@ -31,7 +31,11 @@ def is_too_large(key: bytes, snapshot: bytes) -> bool:
 
 
 async def put_newest(
-    client: AIOKafkaClient, options: Mapping[str, Any], where: Where, since: int, snapshots: Mapping[bytes, bytes]
+    client: AIOKafkaClient,
+    options: Mapping[str, Any],
+    where: TopicPartition,
+    since: int,
+    snapshots: Mapping[bytes, bytes],
 ) -> None:
     """Write a snapshot of each key to a partition.
 
@@ -57,7 +61,7 @@ async def put_newest(
         waiting = {key: newest[key] for key, value in standing.items() if _version(value) < _version(newest[key])}
 
 
-async def _until_visible(client: AIOKafkaClient, where: Where, last: int) -> None:
+async def _until_visible(client: AIOKafkaClient, where: TopicPartition, last: int) -> None:
     """Wait until nothing is open up to an offset: a worker's transaction may be."""
     while True:
         _, stable = (await bounds(client, [where]))[where]
@@ -73,7 +77,7 @@ def _version(value: bytes) -> int:
         return 0
 
 
-async def _write(options: Mapping[str, Any], where: Where, snapshots: Mapping[bytes, bytes]) -> int:
+async def _write(options: Mapping[str, Any], where: TopicPartition, snapshots: Mapping[bytes, bytes]) -> int:
     """Write them, and return the offset of the last one."""
     topic, partition = where
     async with creating_nothing(

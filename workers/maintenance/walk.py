@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.structs import TopicPartition
+
 from annals.schemas.journal_reader import Foreign, RememberingReader
 from annals.topics.keys import keys_of
 from annals.workers.kafka.connections import connect
@@ -43,7 +45,7 @@ async def events_of(client: AIOKafkaClient, journal: Journal) -> AsyncIterator[t
     """
     place = journal.place
     reader = RememberingReader(place.kind, keys_of(place.partition, place.partitions))
-    async for records in read_range(client, (place.topic, place.partition), journal.start, journal.end):
+    async for records in read_range(client, TopicPartition(place.topic, place.partition), journal.start, journal.end):
         for offset, key, value, _ in records:
             record = reader.read(offset, key, value)
             if type(record) is not Foreign:

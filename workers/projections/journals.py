@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.ports import JournalRecord
 from annals.workers.kafka.connections import partitions_of
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
@@ -14,9 +16,8 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
+    from annals.agents.reading.ports import Key
     from annals.topics.names import TopicNames
-
-    Where = tuple[str, int]  # kind or `rekeyed.<name>`, partition
 
 
 class KafkaJournals:
@@ -35,16 +36,16 @@ class KafkaJournals:
         self._names = names
         self.partitions = {place: partitions_of(client, names.of_place(place)) for place in places}
 
-    async def bounds(self) -> dict[Where, tuple[int, int]]:
+    async def bounds(self) -> dict[Key, tuple[int, int]]:
         """Return of each partition the first offset that is still there, and the last stable one."""
         wheres = {
-            (self._names.of_place(place), at): (place, at)
+            TopicPartition(self._names.of_place(place), at): (place, at)
             for place, partitions in self.partitions.items()
             for at in range(partitions)
         }
         return {wheres[where]: ends for where, ends in (await bounds(self._client, wheres)).items()}
 
-    async def record_at(self, where: Where, offset: int, cid: bytes = b"") -> JournalRecord | None:
+    async def record_at(self, where: Key, offset: int, cid: bytes = b"") -> JournalRecord | None:
         """Return the committed record at an offset; None if there is none.
 
         cid: of the value that it is to have; one that has it is right, whatever else of its batch is damaged.
@@ -56,8 +57,8 @@ class KafkaJournals:
             offset, cid
         )
 
-    async def records(self, where: Where, start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:
+    async def records(self, where: Key, start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:
         """Yield the committed records from `start` to below `end`, some at a time."""
-        topic = (self._names.of_place(where[0]), where[1])
+        topic = TopicPartition(self._names.of_place(where[0]), where[1])
         async for records in read_range(self._client, topic, start, end):
             yield [JournalRecord(offset, key, value) for offset, key, value, _ in records]

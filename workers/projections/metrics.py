@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from annals.agents.reading.ports import Key
     from annals.agents.reading.read_models.global_reader import GlobalReader
     from annals.agents.reading.read_models.read_models import FollowingShard
 
@@ -48,7 +49,7 @@ class ProjectionMetrics:
         self._invalid.inc(invalid - self._counted)
         self._counted = invalid
 
-    def _note_one(self, where: tuple[str, int], stale: Mapping[str, str]) -> None:
+    def _note_one(self, where: Key, stale: Mapping[str, str]) -> None:
         for follower, reason in stale.items():
             known = version_in(follower)
             if known is not None and reason.startswith(f"{title_of(follower)} {FAILED} "):

@@ -12,6 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UnreachableError
 from annals.workers.clock import SystemClock
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Clock
 
-    Where = tuple[str, int]
 
 T = TypeVar("T")
 
@@ -144,8 +144,8 @@ class CompactedView(Generic[T]):
         await topic_id(client, self._topic)  # where no broker answers, it says so at once
         await settled_bounds(client, self._wheres(client))
 
-    def _wheres(self, client: AIOKafkaClient) -> list[Where]:
-        return [(self._topic, each) for each in client.cluster.partitions_for_topic(self._topic) or ()]
+    def _wheres(self, client: AIOKafkaClient) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, each) for each in client.cluster.partitions_for_topic(self._topic) or ()]
 
     async def _read(self, client: AIOKafkaClient) -> None:
         now = self._clock.monotonic(), self._clock.now().timestamp()
@@ -164,11 +164,11 @@ class CompactedView(Generic[T]):
             await self._read_partition(client, where, first, end)
         self._id, self._looked_at = found, now
 
-    async def _read_partition(self, client: AIOKafkaClient, where: Where, first: int, end: int) -> None:
-        known = self._partitions.get(where[1])
+    async def _read_partition(self, client: AIOKafkaClient, where: TopicPartition, first: int, end: int) -> None:
+        known = self._partitions.get(where.partition)
         if known is not None and known.first == first and await known.read_on(client, end):
             return
-        self._partitions[where[1]] = anew = NewestRecords(where, first, self._kept, more=self._more)
+        self._partitions[where.partition] = anew = NewestRecords(where, first, self._kept, more=self._more)
         await anew.read_on(client, end)
 
     def _kept(self, key: bytes | None, value: bytes | None, offset: int) -> T | None:

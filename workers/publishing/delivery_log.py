@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.ports import LostEndError, UnreachableError
 from annals.agents.publishing.delivering.ports import AckRecord, AckRun, DeadAck
 from annals.agents.publishing.ports import TargetError
@@ -45,8 +47,6 @@ if TYPE_CHECKING:
     from annals.workers.kafka.read.ranges import Next
     from annals.workers.publishing.reached import Reached
 
-    Where = tuple[str, int]
-
 
 KEPT_BYTES: Final = 1 << 20  # of a dead letter that is cut
 KEPT_KEY_BYTES: Final = 64 << 10
@@ -59,7 +59,7 @@ class KafkaDeliveryLog(KafkaPublishLog):
         self,
         options: Mapping[str, Any],
         names: TopicNames,
-        journal: Where,
+        journal: TopicPartition,
         partitions: int,
         group: str,
         name: str,
@@ -116,7 +116,7 @@ class KafkaDeliveryLog(KafkaPublishLog):
             found.append(AckRecord(at, key, value, EncodedHeaders(count, section[begin:])))
         return AckRun(found, run.next_offset, is_end=run.is_end)
 
-    async def _acks_from(self, client: AIOKafkaClient, where: Where, offset: int, limit: int) -> Next:
+    async def _acks_from(self, client: AIOKafkaClient, where: TopicPartition, offset: int, limit: int) -> Next:
         try:
             return await self._answers.read(client, where, offset, limit)
         except RangeGoneError:  # the topic was made anew, or does not keep any longer what is so old
@@ -136,9 +136,9 @@ class KafkaDeliveryLog(KafkaPublishLog):
             of_all = (self._names.progress, self._names.dead_letters)
             await self._after_lost_end(error, lambda topic: None if topic in of_all else self._name, "written")
 
-    async def _delivery_batches(self, writes: DeliveryWrites) -> dict[Where, PartitionBatches]:
+    async def _delivery_batches(self, writes: DeliveryWrites) -> dict[TopicPartition, PartitionBatches]:
         names, name = self._names, self._name
-        batches: dict[Where, PartitionBatches] = {}
+        batches: dict[TopicPartition, PartitionBatches] = {}
         count = await self._count(names.subscribers(name)) if writes.records else 0
         for each in writes.records:
             self._add(batches, self._place(names.subscribers(name), count, each), name, each)
@@ -153,15 +153,18 @@ class KafkaDeliveryLog(KafkaPublishLog):
         dead = list(writes.dead)
         for record in writes.moved:
             topic = names.acks(name)
-            where = topic, partition_of(record.key or b"", self._partitions)  # of those that were added none is read
-            headers = encode_headers(forwarded_headers(record.headers, self._journal[1], record.offset))
+            # Of its partitions that are more than the journal's none is read.
+            where = TopicPartition(topic, partition_of(record.key or b"", self._partitions))
+            headers = encode_headers(forwarded_headers(record.headers, self._journal.partition, record.offset))
             if BATCH_HEADER_BYTES + measured(record.key, record.value, 0, headers) > SUBSCRIBER_TOPIC_BYTES:
                 dead.append(DeadAck(record, f"with its origin it is larger than {topic} takes"))
                 continue
             moved = batches.setdefault(where, PartitionBatches(SUBSCRIBER_TOPIC_BYTES))
             moved.add(record.key, record.value, NO_TIMESTAMP, headers)
         for letter in dead:
-            letters = batches.setdefault((names.dead_letters, 0), PartitionBatches(DEAD_LETTER_TOPIC_BYTES))
+            letters = batches.setdefault(
+                TopicPartition(names.dead_letters, 0), PartitionBatches(DEAD_LETTER_TOPIC_BYTES)
+            )
             self._add_letter(letters, letter, writes.at)
         progress = batches[await self._progress_partition()] = PartitionBatches(PROGRESS_TOPIC_BYTES)
         value = encode_progress(writes.progress)
@@ -171,7 +174,7 @@ class KafkaDeliveryLog(KafkaPublishLog):
     def _add_letter(self, letters: PartitionBatches, dead: DeadAck, at: int) -> None:
         """Add a dead letter; of one that is more than the topic takes, what it takes for certain."""
         record, message = dead
-        acks = self._names.acks(self._name), self._journal[1], record.offset
+        acks = self._names.acks(self._name), self._journal.partition, record.offset
         headers = dead_letter_headers(record.headers, BAD_ACK, message, *acks, at)
         if letters.add(record.key, record.value, NO_TIMESTAMP, encode_headers(headers)):
             # As large as its own topic takes, or larger unpacked: the topic of dead letters has no room for why, too.
@@ -191,17 +194,17 @@ class KafkaDeliveryLog(KafkaPublishLog):
             raise TargetError(self._name, f"the topic {topic} is not there: make it by putting the subscription again")
         return count
 
-    async def _here(self, topic: str) -> Where:
+    async def _here(self, topic: str) -> TopicPartition:
         """Return the partition that goes with the journal's.
 
         Raises:
             TargetError: it is not there.
         """
-        if (count := await self._count(topic)) <= self._journal[1]:
+        if (count := await self._count(topic)) <= self._journal.partition:
             raise TargetError(
                 self._name, f"{topic} has {count} partitions, and the journal more: add as many to the topic"
             )
-        return topic, self._journal[1]
+        return TopicPartition(topic, self._journal.partition)
 
 
 class KafkaDeliveryLogs(KafkaPublishLogs):

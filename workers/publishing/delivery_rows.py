@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
     from annals.schemas.delivery import Row
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.publishing.compacted_views import CompactedViews
 
-    Where = tuple[str, int]
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Kept(Generic[T]):
 
 
 async def records_of(
-    client: AIOKafkaClient, where: Where, *, is_settled: bool, invalid: InvalidRecords = PASSED_OVER
+    client: AIOKafkaClient, where: TopicPartition, *, is_settled: bool, invalid: InvalidRecords = PASSED_OVER
 ) -> AsyncGenerator[tuple[bytes, Row | None], None]:
     """Yield the records of a partition of `deliveries.<name>`, of all kinds: key and row, None where it is settled.
 
@@ -71,7 +71,7 @@ async def records_of(
 
 async def read_rows(
     client: AIOKafkaClient,
-    where: Where,
+    where: TopicPartition,
     keep: Callable[[Row], T | None],
     *,
     is_settled: bool = True,
@@ -85,7 +85,7 @@ async def read_rows(
 
 
 async def read_unsettled(
-    client: AIOKafkaClient, where: Where, kind: str, incarnation: int, invalid: InvalidRecords = PASSED_OVER
+    client: AIOKafkaClient, where: TopicPartition, kind: str, incarnation: int, invalid: InvalidRecords = PASSED_OVER
 ) -> Unsettled:
     """Return what is not settled in one journal partition."""
 

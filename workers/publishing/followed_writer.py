@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
 from annals.agents.publishing.administration import Refused
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from annals.schemas.progress import Progress
     from annals.topics.names import TopicNames
     from annals.workers.kafka.write.batches import RecordBatch
-
-    Where = tuple[str, int]
 
 
 A = TypeVar("A")
@@ -59,11 +58,14 @@ class AnnouncingWriter(TransactionalWriter):
     further: makes the last batches of the next transaction, in place of none.
     """
 
-    further: Callable[[], Awaitable[Mapping[Where, Sequence[RecordBatch]]]] | None = None
+    further: Callable[[], Awaitable[Mapping[TopicPartition, Sequence[RecordBatch]]]] | None = None
 
     async def _produce(
-        self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]], journal: Collection[Where]
-    ) -> dict[Where, list[int]]:
+        self,
+        producer: int,
+        batches: Mapping[TopicPartition, Sequence[RecordBatch]],
+        journal: Collection[TopicPartition],
+    ) -> dict[TopicPartition, list[int]]:
         produced = await super()._produce(producer, batches, journal)
         further, self.further = self.further, None
         return produced if further is None else await super()._produce(producer, await further(), journal)
@@ -76,7 +78,7 @@ class FollowedTopicWriter:
         """Take aiokafka client options, the topic, and the group that the transaction names."""
         self._names = names
         self._group = group
-        self._where = (topic, 0)
+        self._where = TopicPartition(topic, 0)
         self._writer = AnnouncingWriter(options, topic_transactional_id(topic), [topic, names.progress])
 
     async def fence(self) -> AIOKafkaClient:
@@ -86,7 +88,7 @@ class FollowedTopicWriter:
             MissingTopicError: the topic is not there, or that of progress.
         """
         client = await self._writer.connected()
-        for topic in (self._where[0], self._names.progress):
+        for topic in (self._where.topic, self._names.progress):
             partitions_of(client, topic)
         await self._writer.fence()
         return client
@@ -111,7 +113,7 @@ class FollowedTopicWriter:
         count = partitions_of(client, self._names.progress)
         batches = {self._where: self._record(key, value)}
         for name, events_topic, partition, progress in begins:
-            where = (self._names.progress, partition % count)
+            where = TopicPartition(self._names.progress, partition % count)
             records = batches.setdefault(where, PartitionBatches(PROGRESS_TOPIC_BYTES))
             of_partition = progress_key(name, events_topic, partition)
             records.add(of_partition, encode_progress(progress), NO_TIMESTAMP, NO_HEADERS)
@@ -119,7 +121,7 @@ class FollowedTopicWriter:
             self._writer.further = partial(self._further, key, further)
         began = loop_time()
 
-        def check(_: Mapping[Where, Sequence[int]]) -> str:
+        def check(_: Mapping[TopicPartition, Sequence[int]]) -> str:
             if loop_time() - began > CHANGED_WITHIN_S:
                 raise UncertainError(f"the change took longer than {CHANGED_WITHIN_S:g} s")
             return ""
@@ -133,13 +135,15 @@ class FollowedTopicWriter:
                     await self._writer.fence()  # what is open ends now, and nobody waits for it
             raise
 
-    async def _further(self, key: bytes, value: Callable[[], Awaitable[bytes]]) -> dict[Where, Sequence[RecordBatch]]:
+    async def _further(
+        self, key: bytes, value: Callable[[], Awaitable[bytes]]
+    ) -> dict[TopicPartition, Sequence[RecordBatch]]:
         return {self._where: self._record(key, await value()).batches}
 
     def _record(self, key: bytes, value: bytes) -> PartitionBatches:
         record = PartitionBatches(SUBSCRIPTION_TOPIC_BYTES)
         if needed := record.add(key, value, NO_TIMESTAMP, NO_HEADERS):
-            raise Refused(422, "too_large", f"a record of {needed:,} bytes is more than {self._where[0]} takes")
+            raise Refused(422, "too_large", f"a record of {needed:,} bytes is more than {self._where.topic} takes")
         return record
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import LostEndError, UnreachableError
 from annals.agents.publishing.ports import TargetError
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.kafka.write.batches import RecordBatch
 
-    Where = tuple[str, int]
-    Bases = Mapping[Where, Sequence[int]]
+    Bases = Mapping[TopicPartition, Sequence[int]]
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ class KafkaPublishLog:
         self,
         options: Mapping[str, Any],
         names: TopicNames,
-        journal: Where,
+        journal: TopicPartition,
         partitions: int,
         group: str,
         name: str | None,
@@ -73,7 +73,7 @@ class KafkaPublishLog:
         self._reached = reached
         self._invalid = invalid
         self._writer = TransactionalWriter(options, publisher_id(topic, partition, name), [names.progress, topic])
-        self._named: dict[str, Where] = {}
+        self._named: dict[str, TopicPartition] = {}
         self._name = name
 
     async def fence(self) -> None:
@@ -103,14 +103,16 @@ class KafkaPublishLog:
         if self._name is None and known is not None and (LIVE not in found or found[LIVE].position < known):
             there = found[LIVE].position if LIVE in found else "none"
             raise PartitionLostEndError(
-                f"{where[0]}-{where[1]} has the progress {there} of {self._journal[0]}-{self._journal[1]}, and it was "
-                f"{known} before. {self._remedy()}", end, where,
-            )  # fmt: skip
+                f"{where.topic}-{where.partition} has the progress {there} of "
+                f"{self._journal.topic}-{self._journal.partition}, and it was {known} before. {self._remedy()}",
+                end,
+                where,
+            )
         return found
 
     async def answers_end(self, names: Collection[str]) -> dict[str, int]:
         """Return where the answers to subscriptions end in this partition."""
-        partition = self._journal[1]
+        partition = self._journal.partition
         topics = {name: self._names.acks(name) for name in names}
         with reaching("acknowledgements"):
             client = await self._writer.connected()
@@ -119,12 +121,16 @@ class KafkaPublishLog:
                 for topic in missing:
                     client.add_topic(topic)
                 await client.force_metadata_update()
-            there = {name: (topic, partition) for name, topic in topics.items() if partition in (known(topic) or ())}
+            there = {
+                name: TopicPartition(topic, partition)
+                for name, topic in topics.items()
+                if partition in (known(topic) or ())
+            }
             ends = await list_offsets(client, LAST_STABLE, LAST, there.values())
         return {name: ends[where] for name, where in there.items()}
 
     async def _require_reached(
-        self, client: AIOKafkaClient, word: str, where: Where, incarnation: int | None = None
+        self, client: AIOKafkaClient, word: str, where: TopicPartition, incarnation: int | None = None
     ) -> int | None:
         """See that a partition still has what the group's offset names by a word; return that offset.
 
@@ -178,7 +184,9 @@ class KafkaPublishLog:
         """Close the connections."""
         await self._writer.close()
 
-    def _checked(self, batches: Mapping[Where, Sequence[RecordBatch]], incarnation: int = 0) -> Callable[[Bases], str]:
+    def _checked(
+        self, batches: Mapping[TopicPartition, Sequence[RecordBatch]], incarnation: int = 0
+    ) -> Callable[[Bases], str]:
         """Return what looks where batches were put, and names in the metadata what the next owner is to find."""
         return self._reached.checked(batches, self._named, incarnation)
 
@@ -194,15 +202,15 @@ class KafkaPublishLog:
         if not isinstance(error, PartitionLostEndError):
             raise error
         await self.fence()
-        name = owner_of(error.where[0])
+        name = owner_of(error.where.topic)
         if name is None:
             raise error
         self._reached[error.where] = error.end
         message = f"{error}: it lost its end, or was made anew, and what was {done} there is gone"
         raise TargetError(name, message) from error
 
-    async def _batches(self, writes: Writes) -> dict[Where, Sequence[RecordBatch]]:
-        batches: dict[Where, PartitionBatches] = {}
+    async def _batches(self, writes: Writes) -> dict[TopicPartition, Sequence[RecordBatch]]:
+        batches: dict[TopicPartition, PartitionBatches] = {}
         for name, outgoing in writes.records.items():
             topic = self._names.subscribers(name)
             partitions = await self._partitions_of(topic)
@@ -212,26 +220,28 @@ class KafkaPublishLog:
                 self._add(batches, self._place(topic, partitions, each), name, each)
         return {where: each.batches for where, each in batches.items()}
 
-    def _place(self, topic: str, count: int, each: Outgoing) -> Where:
+    def _place(self, topic: str, count: int, each: Outgoing) -> TopicPartition:
         """Return where a record goes in a subscriber's topic, which has so many partitions.
 
         None goes where the journal has no partition: an aggregate that moved there would be out of order.
         """
-        return topic, partition_of(each.key, min(count, self._partitions))
+        return TopicPartition(topic, partition_of(each.key, min(count, self._partitions)))
 
-    def _add(self, batches: dict[Where, PartitionBatches], where: Where, name: str, each: Outgoing) -> None:
+    def _add(
+        self, batches: dict[TopicPartition, PartitionBatches], where: TopicPartition, name: str, each: Outgoing
+    ) -> None:
         if where not in batches:
             batches[where] = PartitionBatches(SUBSCRIBER_TOPIC_BYTES, self._codec)
         if needed := batches[where].add(each.key, each.value, NO_TIMESTAMP, encoded(each.headers)):
-            raise TargetError(name, f"an event of {needed:,} bytes as it is published is more than {where[0]} takes")
+            raise TargetError(name, f"an event of {needed:,} bytes as it is published is more than {where.topic} takes")
 
-    async def _progress_partition(self) -> Where:
+    async def _progress_partition(self) -> TopicPartition:
         if "progress" not in self._named:
             topic = self._names.progress
             partitions = await self._partitions_of(topic)
             if not partitions:
                 raise UnreachableError(f"there is no topic {topic}: create it with `annals topics create`")
-            self._named["progress"] = topic, self._journal[1] % partitions
+            self._named["progress"] = TopicPartition(topic, self._journal.partition % partitions)
         return self._named["progress"]
 
     async def _partitions_of(self, topic: str) -> int:
@@ -258,7 +268,7 @@ class KafkaPublishLogs:
         self._names = names
         self._app_id = app_id
         self._kind = kind
-        self._journal = (names.events(kind), partition)
+        self._journal = TopicPartition(names.events(kind), partition)
         self._partitions = partitions
         self._codec = codec
         self.reached = Reached()

@@ -12,6 +12,8 @@ from __future__ import annotations
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
 from annals.agents.publishing.administration import all_kinds_of
@@ -34,7 +36,7 @@ from annals.workers.publishing.places import connected
 from annals.workers.publishing.subscriptions_topic import read_known, there
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 
     from aiokafka.client import AIOKafkaClient
 
@@ -81,7 +83,7 @@ class ParkedService(KafkaSubscriptions):
                 if partition < begin.partition:
                     continue
                 start = begin if partition == begin.partition else Place(partition)
-                wheres = (topic, partition), (parked, partition)
+                wheres = TopicPartition(topic, partition), TopicPartition(parked, partition)
                 listed = ParkedList(client, rows, *wheres, choice, kept.record.incarnation)
                 async with aclosing(listed.from_place(start)) as found:
                     async for each in found:
@@ -108,12 +110,8 @@ class ParkedService(KafkaSubscriptions):
             done = 0
             for partition in _partitions(client, self._names.deliveries(name)):
                 later = await self._parked_from(client, name, partition, stop_at)
-                wanted: dict[str, set[Attempt]] = {kind: set() for kind in kinds}
                 rows = await self._rows(client, name, partition, kept, choice)
-                async for some in in_turns(rows.items(), ROWS_A_TURN):
-                    for attempt, row in some:
-                        if attempt not in later and row.kind in wanted:
-                            wanted[row.kind].add(attempt)
+                wanted = await _by_kind(rows, kinds, later)
                 del rows  # they are read again behind the fence
                 for kind, of_kind in wanted.items():
                     if of_kind:
@@ -131,7 +129,7 @@ class ParkedService(KafkaSubscriptions):
     ) -> Collection[Attempt]:
         if stop_at is None:
             return ()
-        where = (self._names.parked(name), partition)
+        where = TopicPartition(self._names.parked(name), partition)
         end = await settled_end(client, where)
         if stop_at >= end:
             return ()
@@ -145,7 +143,7 @@ class ParkedService(KafkaSubscriptions):
         def meant(row: Row) -> Row | None:
             return row if row.incarnation == kept.record.incarnation and choice.has(row) else None
 
-        where = (self._names.deliveries(name), partition)
+        where = TopicPartition(self._names.deliveries(name), partition)
         rows = await read_rows(client, where, meant, is_settled=False)
         found: dict[Attempt, Row] = {}
         async for some in in_turns(rows.values(), ROWS_A_TURN):
@@ -159,6 +157,18 @@ class ParkedService(KafkaSubscriptions):
             kept = there(known, name)
             await look_for(client, [self._names.deliveries(name), self._names.parked(name)])
             yield client, kept
+
+
+async def _by_kind(
+    rows: Mapping[Attempt, Row], kinds: Iterable[str], later: Collection[Attempt]
+) -> dict[str, set[Attempt]]:
+    """Return the attempts of rows by the kinds that count, without those that were parked later."""
+    wanted: dict[str, set[Attempt]] = {kind: set() for kind in kinds}
+    async for some in in_turns(rows.items(), ROWS_A_TURN):
+        for attempt, row in some:
+            if attempt not in later and row.kind in wanted:
+                wanted[row.kind].add(attempt)
+    return wanted
 
 
 async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Decide) -> int:

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
     from annals.agents.publishing.delivering.choosing import Choice
     from annals.schemas.delivery import Row
     from annals.topics.headers import ReadHeaders
     from annals.workers.publishing.delivery_rows import UnsettledRow
 
-    Where = tuple[str, int]
 
 FIRST_BYTES: Final = 16 << 10  # of a fetch for the first record alone
 FEW: Final = 20  # events that are looked for by their times: each is a question to the brokers
@@ -59,8 +59,8 @@ class ParkedList:
         self,
         client: AIOKafkaClient,
         rows: Mapping[bytes, UnsettledRow],
-        deliveries: Where,
-        parked: Where,
+        deliveries: TopicPartition,
+        parked: TopicPartition,
         choice: Choice,
         incarnation: int,
     ) -> None:

@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UnreachableError
 from annals.agents.publishing.administration import Refused
@@ -131,11 +132,13 @@ class Places:
     async def ends_of(self, topic: str) -> list[int]:
         """Return where each partition of a topic ends, as far as it is committed; none where there is no topic."""
         await self.look_for(topic)
-        wheres = [(topic, each) for each in sorted(self._client.cluster.partitions_for_topic(topic) or ())]
+        wheres = [
+            TopicPartition(topic, each) for each in sorted(self._client.cluster.partitions_for_topic(topic) or ())
+        ]
         found = await bounds(self._client, wheres)
         return [found[where][1] for where in wheres]
 
-    async def behind(self, kind: str, where: tuple[str, int], offset: int, end: int) -> Unpublished:
+    async def behind(self, kind: str, where: TopicPartition, offset: int, end: int) -> Unpublished:
         """Return what a partition has of a kind's events between two offsets."""
         return await unpublished(self._client, kind, where, offset, end)
 
@@ -239,7 +242,7 @@ class Places:
         found: dict[str, int] = {}
         for kind, offsets in begin.items():
             for partition, (first, end) in enumerate(zip(offsets, ends[kind], strict=True)):
-                where = (self._names.events(kind), partition)
+                where = TopicPartition(self._names.events(kind), partition)
                 start = max(first, end - LOOK_BACK)
                 stored = await latest_versions(self._client, kind, where, start, end, types)
                 found |= {name: max(version, found.get(name, 0)) for name, version in stored.items()}
@@ -248,7 +251,7 @@ class Places:
     async def _unpublished_from(self, kind: str, partition: int, offset: int, end: int) -> Unpublished:
         asked = (kind, partition, offset)  # what is live stands at one place in each partition
         if asked not in self._unpublished:
-            where = (self._names.events(kind), partition)
+            where = TopicPartition(self._names.events(kind), partition)
             self._unpublished[asked] = await unpublished(self._client, kind, where, offset, end)
         return self._unpublished[asked]
 
@@ -265,9 +268,11 @@ class Places:
         found = await list_offsets(self._client, LAST_STABLE, milliseconds, wanted)
         return {kind: [found[where] for where in each] for kind, each in wheres.items()}
 
-    async def _wheres(self, kinds: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
+    async def _wheres(self, kinds: Sequence[str]) -> dict[str, list[TopicPartition]]:
         return {
-            kind: [(self._names.events(kind), partition) for partition in range(await self.partitions(kind))]
+            kind: [
+                TopicPartition(self._names.events(kind), partition) for partition in range(await self.partitions(kind))
+            ]
             for kind in kinds
         }
 
@@ -304,7 +309,7 @@ class Places:
 
     async def _first_since(self, kind: str, partition: int, offset: int, end: int, wanted: str) -> int:
         """Return the first offset from one on whose event was not recorded before a time: Kafka knows milliseconds."""
-        where = (self._names.events(kind), partition)
+        where = TopicPartition(self._names.events(kind), partition)
         async with aclosing(read_range(self._client, where, offset, end)) as steps:
             async for records in steps:
                 for at, _, value, _ in records:

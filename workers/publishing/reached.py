@@ -12,6 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import LostEndError
 from annals.workers.kafka.connections import MissingTopicError, connect
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 
     from annals.workers.kafka.write.batches import RecordBatch
 
-    Where = tuple[str, int]
-    Bases = Mapping[Where, Sequence[int]]
+    Bases = Mapping[TopicPartition, Sequence[int]]
 
 INCARNATION: Final = "incarnation"  # the word that each of our offsets has
 LOOK_S: Final = 1.0
@@ -35,20 +35,22 @@ LOOK_S: Final = 1.0
 class PartitionLostEndError(LostEndError):
     """A partition ends below what was acknowledged in it, or begins above. where: the partition."""
 
-    def __init__(self, message: str, end: int, where: Where) -> None:
+    def __init__(self, message: str, end: int, where: TopicPartition) -> None:
         """Take the message, where it ends, and which partition it is."""
         super().__init__(message, end)
         self.where = where
 
 
-def lost(where: Where, end: int, reached: int) -> PartitionLostEndError:
+def lost(where: TopicPartition, end: int, reached: int) -> PartitionLostEndError:
     """Return the error of a partition that ends at an offset, and reached another one."""
     return PartitionLostEndError(
-        f"{where[0]}-{where[1]} ends at offset {end}, and it reached {reached} before", end, where
+        f"{where.topic}-{where.partition} ends at offset {end}, and it reached {reached} before", end, where
     )
 
 
-async def committed_here(client: AIOKafkaClient, group: str, journal: Where) -> tuple[int, dict[str, str]] | None:
+async def committed_here(
+    client: AIOKafkaClient, group: str, journal: TopicPartition
+) -> tuple[int, dict[str, str]] | None:
     """Return the offset that a group has of a journal partition, with its words; None: it has none of this project's.
 
     Whoever resets a group by a tool writes no words.
@@ -60,11 +62,14 @@ async def committed_here(client: AIOKafkaClient, group: str, journal: Where) -> 
     return (found[0], said) if INCARNATION in said else None
 
 
-class Reached(dict[tuple[str, int], int]):
+class Reached(dict[TopicPartition, int]):
     """Of each partition that was written, or of which the group knows, the offset behind the last record."""
 
     def checked(
-        self, batches: Mapping[Where, Sequence[RecordBatch]], named: Mapping[str, Where], incarnation: int = 0
+        self,
+        batches: Mapping[TopicPartition, Sequence[RecordBatch]],
+        named: Mapping[str, TopicPartition],
+        incarnation: int = 0,
     ) -> Callable[[Bases], str]:
         """Return a check of the offsets that the brokers gave to a transaction's batches; it runs before the commit.
 
@@ -91,8 +96,8 @@ class Reached(dict[tuple[str, int], int]):
         self,
         client: AIOKafkaClient,
         group: str,
-        journal: Where,
-        named: Mapping[str, Where],
+        journal: TopicPartition,
+        named: Mapping[str, TopicPartition],
         incarnation: int | None = None,
     ) -> int | None:
         """Check that each partition has the record that the group's offset names; return that offset, or None.
@@ -118,14 +123,14 @@ class Reached(dict[tuple[str, int], int]):
             if end < reached:
                 raise lost(where, end, reached)
             if start >= reached:
-                message = f"{where[0]}-{where[1]} begins at offset {start}, and it reached {reached} before"
+                message = f"{where.topic}-{where.partition} begins at offset {start}, and it reached {reached} before"
                 raise PartitionLostEndError(message, end, where)
             self[where] = max(self.get(where, 0), reached)
         return offset
 
     def forget(self, topics: Collection[str]) -> None:
         """Forget how far these topics reached: they are begun anew."""
-        for where in [where for where in self if where[0] in topics]:
+        for where in [where for where in self if where.topic in topics]:
             del self[where]
 
 
@@ -140,7 +145,7 @@ class ReachedWatch:
         self._topics = topics
         self._tell = tell
         self._all: list[Reached] = []
-        self._told: set[tuple[Where, int]] = set()
+        self._told: set[tuple[TopicPartition, int]] = set()
 
     def follow(self, every: Sequence[Reached]) -> None:
         """Look at what these know from now on."""
@@ -152,12 +157,7 @@ class ReachedWatch:
         try:
             while True:
                 await asyncio.sleep(LOOK_S)
-                asked: dict[Where, int] = {}
-                for each in self._all:
-                    for where, reached in each.items():
-                        if self._topics(where[0]):
-                            asked[where] = max(asked.get(where, 0), reached)
-                if not asked:
+                if not (asked := self._known()):
                     continue
                 try:
                     client = client or await connect(self._options, sorted({topic for topic, _ in asked}))
@@ -170,10 +170,17 @@ class ReachedWatch:
             if client is not None:
                 await client.close()
 
-    async def _compare(self, client: AIOKafkaClient, asked: Mapping[Where, int]) -> None:
+    def _known(self) -> dict[TopicPartition, int]:
+        """Return how far each partition that is looked at reached, by whoever knows most of it."""
+        known: dict[TopicPartition, int] = {}
+        for where, reached in (each for every in self._all for each in every.items() if self._topics(each[0].topic)):
+            known[where] = max(known.get(where, 0), reached)
+        return known
+
+    async def _compare(self, client: AIOKafkaClient, asked: Mapping[TopicPartition, int]) -> None:
         await client.set_topics(sorted({topic for topic, _ in asked}))
         await client.force_metadata_update()
-        there = {where: reached for where, reached in asked.items() if client.cluster.partitions_for_topic(where[0])}
+        there = {where: reached for where, reached in asked.items() if client.cluster.partitions_for_topic(where.topic)}
         ends = await list_offsets(client, HIGH_WATERMARK, LAST, there)
         for where, reached in there.items():
             if ends[where] < reached and (where, reached) not in self._told:

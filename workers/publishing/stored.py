@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
-    Where = tuple[str, int]
 
 EXACT_OFFSETS: Final = 1_000  # of a longer stretch, its offsets are taken for its events
 FEW_BYTES: Final = 64 << 10
@@ -29,7 +29,7 @@ class Unpublished(NamedTuple):
     since: str | None
 
 
-async def unpublished(client: AIOKafkaClient, kind: str, where: Where, start: int, end: int) -> Unpublished:
+async def unpublished(client: AIOKafkaClient, kind: str, where: TopicPartition, start: int, end: int) -> Unpublished:
     """Return what is between two offsets of a journal partition."""
     if start >= end:
         return Unpublished(0, None)
@@ -46,7 +46,7 @@ async def unpublished(client: AIOKafkaClient, kind: str, where: Where, start: in
 
 
 async def latest_versions(
-    client: AIOKafkaClient, kind: str, where: Where, start: int, end: int, types: Collection[str]
+    client: AIOKafkaClient, kind: str, where: TopicPartition, start: int, end: int, types: Collection[str]
 ) -> dict[str, int]:
     """Return the latest schema version of each of some event types between two offsets."""
     found: dict[str, int] = {}

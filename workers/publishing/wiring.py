@@ -189,7 +189,7 @@ class Publishing:
 
     def _lost(self, error: PartitionLostEndError) -> None:
         """Stop what rests on a partition that lost its end: all publishing, or a subscription whose rows are gone."""
-        topic, rows = error.where[0], self._rows_of
+        topic, rows = error.where.topic, self._rows_of
         for publisher, logs in self._publishers:
             if error.where in logs.reached and not topic.startswith(rows):
                 publisher.stop_for(error)

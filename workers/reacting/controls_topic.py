@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.reacting.ports import Kept
 from annals.schemas.depth import decoded
@@ -39,7 +40,7 @@ def _kept(key: bytes | None, value: bytes, offset: int) -> Kept:
 
 async def read_controls(client: AIOKafkaClient, names: TopicNames) -> dict[str, Kept]:
     """Return the newest valid record of each reaction, once no transaction is open."""
-    return await read_newest(client, (names.reactions, 0), _kept)
+    return await read_newest(client, TopicPartition(names.reactions, 0), _kept)
 
 
 class FollowedControls(FollowedTopic[Kept]):

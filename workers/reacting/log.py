@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.ports import UnreachableError
 from annals.agents.reacting.ports import BEGIN_ANEW, UnwritableError
 from annals.schemas.progress import decode_progress, encode_progress, name_of, progress_key, reaction_name
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from annals.topics.names import TopicNames
     from annals.workers.kafka.read.invalid_records import InvalidRecords
 
-    Where = tuple[str, int]
 
 NO_HEADERS: Final = encode_headers([])
 
@@ -70,7 +71,7 @@ class KafkaReactionLog:
         self._reaction = reaction
         self._progress_name = self._name_of_progress(None if other is None else other.deployment)
         here = names.rekeyed(reaction) if is_rekeyed else names.events(kind)
-        self._journal = (here if other is None else other.topic, partition)
+        self._journal = TopicPartition(here if other is None else other.topic, partition)
         self._is_here = other is None
         self._partitions = partitions
         self._invalid = invalid
@@ -81,7 +82,7 @@ class KafkaReactionLog:
         self._codec = codec
         self._begin_anew = begin_anew
         self._reached = Reached()
-        self._named: dict[str, Where] = {}
+        self._named: dict[str, TopicPartition] = {}
 
     async def fence(self) -> None:
         """Become the only writer under this id."""
@@ -103,8 +104,8 @@ class KafkaReactionLog:
             where = self._named["progress"]
             there = "none" if found is None else found.position
             raise PartitionLostEndError(
-                f"{where[0]}-{where[1]} has the progress {there} of {self._reaction}, and it was {known} before: "
-                f"{LOST_IT}. Restore it; {self._begin_anew}", 0, where,
+                f"{where.topic}-{where.partition} has the progress {there} of {self._reaction}, and it was {known} "
+                f"before: {LOST_IT}. Restore it; {self._begin_anew}", 0, where,
             )  # fmt: skip
         return found
 
@@ -136,7 +137,7 @@ class KafkaReactionLog:
         """Return the topic that is written beside the progress."""
         return self._names.timers(self._reaction)
 
-    async def _written(self) -> dict[str, Where]:
+    async def _written(self) -> dict[str, TopicPartition]:
         """Return what is written beside the progress and must still be there, by the words of the group's offset."""
         return {"rows": await self._where(self._kept_in())}
 
@@ -155,13 +156,13 @@ class KafkaReactionLog:
             except ValueError as error:
                 self._invalid.note(*place, str(error))
                 continue
-            is_here = partition_of(process.aggregate_id.encode(), self._partitions) == self._journal[1]
+            is_here = partition_of(process.aggregate_id.encode(), self._partitions) == self._journal.partition
             if key is not None and is_here:
                 yield key, value
 
     async def commit(self, writes: ReactionWrites) -> None:
         """Write it all in one transaction."""
-        batches: dict[Where, PartitionBatches] = {}
+        batches: dict[TopicPartition, PartitionBatches] = {}
         with reaching("the brokers"):
             for each in writes.commands:
                 where, limit = await self._target(each)
@@ -178,7 +179,7 @@ class KafkaReactionLog:
         kept = {where: each for where, each in written.items() if where in self._named.values()}
         check = self._reached.checked(kept, self._named)
 
-        def checked(produced: Mapping[Where, Sequence[int]]) -> str:
+        def checked(produced: Mapping[TopicPartition, Sequence[int]]) -> str:
             return check({where: bases for where, bases in produced.items() if where in kept})
 
         try:
@@ -198,7 +199,7 @@ class KafkaReactionLog:
         """Close the connections."""
         await self._writer.close()
 
-    async def _target(self, command: OutgoingCommand) -> tuple[Where, int]:
+    async def _target(self, command: OutgoingCommand) -> tuple[TopicPartition, int]:
         """Return where a command belongs, and how large a record may be there.
 
         Raises:
@@ -208,13 +209,17 @@ class KafkaReactionLog:
         count = await self._count(topic)
         if not count:
             raise UnwritableError(f"a command of {command.kind} cannot be sent: there is no topic {topic}")
-        return (topic, partition_of(command.key, count)), COMMAND_TOPIC_BYTES
+        return TopicPartition(topic, partition_of(command.key, count)), COMMAND_TOPIC_BYTES
 
-    def _add(self, batches: dict[Where, PartitionBatches], where: Where, limit: int, record: Any) -> None:
+    def _add(
+        self, batches: dict[TopicPartition, PartitionBatches], where: TopicPartition, limit: int, record: Any
+    ) -> None:
         if needed := batches.setdefault(where, PartitionBatches(limit, self._codec)).add(*record):
-            raise UnwritableError(f"a record of {needed:,} bytes is more than {where[0]} takes: {limit:,} bytes")
+            raise UnwritableError(f"a record of {needed:,} bytes is more than {where.topic} takes: {limit:,} bytes")
 
-    async def _settled(self, topic: str) -> AsyncIterator[tuple[tuple[Where, int], bytes | None, bytes | None]]:
+    async def _settled(
+        self, topic: str
+    ) -> AsyncIterator[tuple[tuple[TopicPartition, int], bytes | None, bytes | None]]:
         """Yield the records of a topic's partition that goes with the journal's: partition and offset, key, value."""
         with reaching(topic):
             client = await self._writer.connected()
@@ -223,11 +228,11 @@ class KafkaReactionLog:
             async for offset, key, value, _ in records_until(client, where, -1, end):
                 yield (where, offset), key, value
 
-    async def _where(self, topic: str) -> Where:
+    async def _where(self, topic: str) -> TopicPartition:
         count = await self._count(topic)
         if not count:
             raise UnreachableError(f"there is no topic {topic}: create it with `annals topics create`")
-        return topic, self._journal[1] % count
+        return TopicPartition(topic, self._journal.partition % count)
 
     async def _count(self, topic: str) -> int:
         """Return how many partitions a topic has; 0 if it is not there."""

@@ -6,6 +6,8 @@ from contextlib import aclosing
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.ports import StoppedError, UnreachableError
 from annals.schemas.progress import decode_progress, name_of, reaction_name, rekeying_name
 from annals.schemas.values.moments import recorded_at
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from annals.topics.names import TopicNames
     from annals.workers.kafka.read.invalid_records import InvalidRecords
 
-    Where = tuple[str, int]
 
 MOST_NAMED: Final = 128  # partitions in the metadata of an offset, of at most 4,096 bytes
 FEW_BYTES: Final = 64 << 10
@@ -81,8 +82,8 @@ class KafkaRekeyingLog(KafkaReactionLog):
             async for _, key, value in self._settled(self._names.progress):
                 if value is not None and name_of(key, *self._journal) == former:
                     raise StoppedError(
-                        f"{self._reaction} has reacted to {self._journal[0]}-{self._journal[1]} and was not re-keyed "
-                        f"then. {self._another_name}"
+                        f"{self._reaction} has reacted to {self._journal.topic}-{self._journal.partition} and was not "
+                        f"re-keyed then. {self._another_name}"
                     )
         return found
 
@@ -102,12 +103,12 @@ class KafkaRekeyingLog(KafkaReactionLog):
     def _kept_in(self) -> str:
         return self._names.rekeyed(self._reaction)
 
-    async def _written(self) -> dict[str, Where]:
+    async def _written(self) -> dict[str, TopicPartition]:
         topic = self._kept_in()
-        return {f"r{number}": (topic, number) for number in range(min(MOST_NAMED, await self._stream()))}
+        return {f"r{number}": TopicPartition(topic, number) for number in range(min(MOST_NAMED, await self._stream()))}
 
-    async def _target(self, command: OutgoingCommand) -> tuple[Where, int]:
-        return (self._kept_in(), partition_of(command.key, await self._stream())), REKEYED_TOPIC_BYTES
+    async def _target(self, command: OutgoingCommand) -> tuple[TopicPartition, int]:
+        return TopicPartition(self._kept_in(), partition_of(command.key, await self._stream())), REKEYED_TOPIC_BYTES
 
     async def _stream(self) -> int:
         """Return how many partitions the stream has.
@@ -135,8 +136,8 @@ class KafkaHorizon:
         names: TopicNames,
         app_id: str,
         reaction: str,
-        journals: Sequence[Where],
-        stream: Where,
+        journals: Sequence[TopicPartition],
+        stream: TopicPartition,
         clock: Clock,
     ) -> None:
         """Take a client that knows all topics, the reaction, the journal's partitions, and the stream's that it is."""
@@ -149,9 +150,9 @@ class KafkaHorizon:
         self._clock = clock
         self._until = ""
         self._asked = ""  # when the ends that are waited for were asked for
-        self._ends: dict[Where, int] = {}
-        self._copied: dict[Where, int] = {}
-        self._next_record: dict[Where, int] = {}  # behind what was copied when it was looked for
+        self._ends: dict[TopicPartition, int] = {}
+        self._copied: dict[TopicPartition, int] = {}
+        self._next_record: dict[TopicPartition, int] = {}  # behind what was copied when it was looked for
         self._end: int | None = None  # of the stream, once all of that was copied
 
     async def passed(self, due: str | None, position: int) -> str:
@@ -175,7 +176,7 @@ class KafkaHorizon:
             self._until, self._asked, self._end = self._asked, "", None
         return self._until
 
-    async def is_copied(self, where: Where, end: int) -> bool:
+    async def is_copied(self, where: TopicPartition, end: int) -> bool:
         """Whether what a journal partition has below an offset is copied, or was found to be nothing for the stream."""
         if self._copied.get(where, 0) >= end:
             return True
@@ -190,7 +191,7 @@ class KafkaHorizon:
         self._copied[where] = position
         return position >= end
 
-    async def _record_from(self, where: Where, start: int, end: int) -> int | None:
+    async def _record_from(self, where: TopicPartition, start: int, end: int) -> int | None:
         """Return the offset of the first committed record between two offsets; None where there is none."""
         async with aclosing(read_range(self._client, where, start, end, FEW_BYTES)) as steps:
             async for records in steps:
@@ -198,12 +199,12 @@ class KafkaHorizon:
                     return records[0][0]
         return None
 
-    async def _progress(self, where: Where) -> int:
+    async def _progress(self, where: TopicPartition) -> int:
         """Return how far a journal partition is copied, as the topic has it: a group forgets what is a week old."""
         count = len(self._client.cluster.partitions_for_topic(self._progress_topic) or ())
         if not count:
             return 0
-        place, position = (self._progress_topic, where[1] % count), 0
+        place, position = TopicPartition(self._progress_topic, where.partition % count), 0
         async for _, key, value, _ in records_until(self._client, place, -1, await settled_end(self._client, place)):
             if value is not None and name_of(key, *where) == self._name:
                 try:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.publishing.administration import Refused
 from annals.agents.reacting.ports import BEGIN_ANEW
@@ -182,7 +183,7 @@ class ReactionService:
         known = {at: each.position for at, each in progress.items()}
         behind = 0
         for at, end in enumerate(ends):
-            behind += (await places.behind(reaction.kind, (topic, at), known.get(at, 0), end)).events
+            behind += (await places.behind(reaction.kind, TopicPartition(topic, at), known.get(at, 0), end)).events
         positions = [known.get(at) for at in range(len(ends))]
         failed = _failed(f"rekeyed.{reaction.name}", progress, reaction.version)
         return _Stream(positions, behind, _lost(known, ends, "its stream"), failed)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reacting.reactor import CLOSED, Reactor
 from annals.agents.reading.streams.rekeyed import RekeyedStream
@@ -161,10 +163,10 @@ class Reacting:
     def _stream_reactor(
         self, reaction: Reaction[Any], stream: Rekeyed, topic: str, client: AIOKafkaClient, partition: int, count: int
     ) -> Reactor:
-        kind, where = reaction.kind, (topic, partition)
+        kind, where = reaction.kind, TopicPartition(topic, partition)
         app_id, names = self._settings.app_id, self._names
         journal = KafkaRangedJournal(client, topic, partition, carried_in_stream, "the re-keyed stream")
-        journals = [(names.events(kind), each) for each in range(self._partitions[kind])]
+        journals = [TopicPartition(names.events(kind), each) for each in range(self._partitions[kind])]
         place = self._options, names, reaction.name, kind, partition, count, app_id, self._invalid
         return Reactor(
             reaction,

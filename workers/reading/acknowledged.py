@@ -13,10 +13,10 @@ from annals.workers.kafka.write.failures import reaching
 
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
     from annals.topics.group_metadata import GroupMetadata
 
-    Where = tuple[str, int]
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 class KafkaAcknowledged:
     """The offset of those who write, of one partition of commands."""
 
-    def __init__(self, client: AIOKafkaClient, group: str, commands: Where) -> None:
+    def __init__(self, client: AIOKafkaClient, group: str, commands: TopicPartition) -> None:
         """Take a client, their group, and the partition of commands that goes with the journal's."""
         self._client = client
         self._group = group

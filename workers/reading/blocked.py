@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.cancellation import is_task_cancelled
 from annals.workers.kafka.connections import connect
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Clock
     from annals.topics.names import TopicNames
+    from annals.workers.partitions import Key
 
-    Where = tuple[str, int]  # topic, partition
-    Key = tuple[str, int]  # kind, partition
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ class ReadingTopics:
         """Whether it is one of them."""
         return topic in self._kinds or topic in self._of_all or topic.startswith(self._of_names)
 
-    def goes_with(self, where: Where, count: int, here: Collection[Key]) -> bool:
+    def goes_with(self, where: TopicPartition, count: int, here: Collection[Key]) -> bool:
         """Whether one of its partitions, of so many, is read or written beside one of these journal partitions.
 
         A topic of one partition is everybody's.
@@ -100,7 +100,7 @@ class BlockedReading:
         self._gauge = blocked
         self._clock = clock
         self._known = BlockedPartitions()
-        self._told: set[Where] = set()
+        self._told: set[TopicPartition] = set()
         self._client: AIOKafkaClient | None = None
         self.problems: list[str] = []
         """Where nothing is read any more, since when, with what to do: a sentence or more for each partition."""
@@ -138,30 +138,39 @@ class BlockedReading:
         blocked = {where: self._known.seconds(where, stable[where], ends[where], now) for where in wheres}
         self._tell({where: seconds for where, seconds in blocked.items() if seconds >= PATIENCE_S}, stable, ends)
 
-    def _wheres(self, client: AIOKafkaClient) -> list[Where]:
+    def _wheres(self, client: AIOKafkaClient) -> list[TopicPartition]:
         """Return the partitions that this process rests on; those without a leader say nothing at present."""
         here, cluster = self._here(), client.cluster
         return [
-            (topic, partition)
+            TopicPartition(topic, partition)
             for topic in sorted(filter(self._topics.has, cluster.topics()))
             for partition in sorted(cluster.available_partitions_for_topic(topic) or ())
-            if self._topics.goes_with((topic, partition), len(cluster.partitions_for_topic(topic) or ()), here)
+            if self._topics.goes_with(
+                TopicPartition(topic, partition), len(cluster.partitions_for_topic(topic) or ()), here
+            )
         ]
 
-    def _tell(self, blocked: Mapping[Where, float], stable: Mapping[Where, int], ends: Mapping[Where, int]) -> None:
+    def _tell(
+        self,
+        blocked: Mapping[TopicPartition, float],
+        stable: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, int],
+    ) -> None:
         self.problems = []
         for where, seconds in blocked.items():
             since = (self._clock.now() - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
             self.problems.append(
-                f"{where[0]}-{where[1]} ends at offset {ends[where]} and can be read up to offset {stable[where]} "
-                f"only, since {since}: a transaction is open there. {REMEDY}"
+                f"{where.topic}-{where.partition} ends at offset {ends[where]} and can be read up to offset "
+                f"{stable[where]} only, since {since}: a transaction is open there. {REMEDY}"
             )
             self._gauge.labels(*map(str, where)).set(seconds)
             if where not in self._told:
-                log.error("a transaction holds a partition up", topic=where[0], partition=where[1], at=stable[where])
+                log.error(
+                    "a transaction holds a partition up", topic=where.topic, partition=where.partition, at=stable[where]
+                )
         for where in self._told.difference(blocked):
             self._gauge.remove(*map(str, where))
-            log.info("a partition is read again", topic=where[0], partition=where[1])
+            log.info("a partition is read again", topic=where.topic, partition=where.partition)
         self._told = set(blocked)
 
     async def _disconnect(self) -> None:

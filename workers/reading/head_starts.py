@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from annals.agents.ports import Clock
     from annals.agents.reading.ahead.ports import BesideStores
     from annals.agents.reading.following.shard import Shard
+    from annals.workers.partitions import Key
     from annals.workers.reading.telemetry import ReadingMetrics
     from annals.workers.settings import Settings
 
@@ -46,7 +47,7 @@ class HeadStarts:
         self._clock = clock
         self._metrics = metrics
         self._names = TopicNames(settings.topic_prefix)
-        self._made: dict[tuple[str, int], HeadStart] = {}
+        self._made: dict[Key, HeadStart] = {}
         self._openings = asyncio.Semaphore(OPENINGS)
         events = settings.restore_point_events
         self._policy = USUAL._replace(least_saved=min(USUAL.least_saved, events), margin=min(USUAL.margin, events))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.ports import UnreachableError
 from annals.agents.reading.ports import FollowedRecord
 from annals.topics.group_metadata import decode_metadata
@@ -43,7 +45,7 @@ class KafkaRangedJournal:
         self._client = client
         self._carried = carried
         self._what = what
-        self._where = (topic, partition)
+        self._where = TopicPartition(topic, partition)
         self._single = KafkaJournalPartition(client, topic, partition)
 
     async def bounds(self) -> tuple[int, int]:
@@ -93,8 +95,8 @@ class KafkaRestorePoint:
         self._client = client
         self._options = options
         self._group = names.group(app_id)
-        self._commands = (names.commands(kind), partition)
-        self._restore = (names.restore(kind), partition)
+        self._commands = TopicPartition(names.commands(kind), partition)
+        self._restore = TopicPartition(names.restore(kind), partition)
         self._journal = KafkaRangedJournal(client, names.events(kind), partition)
 
     async def named(self) -> bytes | None:
@@ -110,9 +112,9 @@ class KafkaRestorePoint:
 
         Who reads takes what has the CID that is named; a damaged record beside it, of an older one, takes nothing away.
         """
-        with reaching(self._restore[0]), expiring():
+        with reaching(self._restore.topic), expiring():
             try:
-                client = await connect(self._options, [self._restore[0]])
+                client = await connect(self._options, [self._restore.topic])
             except MissingTopicError as error:
                 raise UnreachableError(str(error)) from error
             try:

@@ -296,6 +296,7 @@ class ReadingShards:
     def _new(self, key: Key) -> FollowedPartition:
         kind, partition = key
         settings, topic, count = self._settings, self._names.events(kind), self._counts[kind]
+        commands = TopicPartition(self._names.commands(kind), partition)
         stores = ReadingStoreFolder(
             Path(settings.data_dir) / self._names.group(settings.app_id),
             reading_identity(kind, partition, count, topic),
@@ -323,9 +324,7 @@ class ReadingShards:
                 kind,
                 partition,
                 KafkaRangedJournal(self._client, topic, partition),
-                KafkaAcknowledged(
-                    self._client, self._names.group(settings.app_id), (self._names.commands(kind), partition)
-                ),
+                KafkaAcknowledged(self._client, self._names.group(settings.app_id), commands),
             ),
         )
         return FollowedPartition(shard, source, stores)

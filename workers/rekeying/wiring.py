@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import JournalError
 from annals.agents.reacting.reactor import CLOSED, Reactor
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from annals.agents.ports import Clock
     from annals.agents.reading.ports import JournalPartition, JournalSource
     from annals.workers.kafka.read.invalid_records import InvalidRecords
-    from annals.workers.partitions import Actor
+    from annals.workers.partitions import Actor, Key
     from annals.workers.projections.wiring import ProjectionWiring
     from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
     from annals.workers.settings import Settings
@@ -119,7 +120,7 @@ class RekeyedProjections:
         known = [versions[-1].stream for versions in projections.models.projections.values()]
         self._streams = {stream.place: stream for stream in known if stream is not None and stream.kind in deciders}
         self._counts: dict[str, int] = {}
-        self._shards: dict[tuple[str, int], RekeyedShard] = {}
+        self._shards: dict[Key, RekeyedShard] = {}
         self._copiers: list[Reactor] = []
         self._topics: list[TopicReactors] = []
 
@@ -168,9 +169,9 @@ class RekeyedProjections:
         Raises:
             NotReadyError: the brokers do not answer.
         """
-        journal = (self._names.events(stream.kind), partition)
+        journal = TopicPartition(self._names.events(stream.kind), partition)
         topic = self._names.rekeyed(stream.name)
-        wheres = [(topic, at) for at in range(self.partitions(stream.place))]
+        wheres = [TopicPartition(topic, at) for at in range(self.partitions(stream.place))]
         place = self._client, self._names, self._settings.app_id, stream.name
         copied = KafkaHorizon(*place, [journal], wheres[0], self._clock)
         try:
@@ -238,7 +239,7 @@ class RekeyedProjections:
         self._found(stream, count)
         settings, names = self._settings, self._names
         journal = KafkaStreamPartition(client, topic, partition)
-        note = partial(self._invalid.note, (topic, partition))
+        note = partial(self._invalid.note, TopicPartition(topic, partition))
         shard = RekeyedShard(
             stream,
             self._deciders[stream.kind],

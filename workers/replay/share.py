@@ -6,6 +6,8 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.waiting import ended
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import read_range
@@ -48,7 +50,9 @@ async def replay_share(settings: Settings, plan: Plan, parts: Sequence[Part], te
             async def replay(part: Part) -> None:
                 place, start, end = part.journal
                 one = PartitionReplay(place, part.position, plan.selection, make_sink(), pace, tell, part.behind)
-                async with aclosing(read_range(client, (place.topic, place.partition), start, end)) as steps:
+                async with aclosing(
+                    read_range(client, TopicPartition(place.topic, place.partition), start, end)
+                ) as steps:
                     await one.run(steps, end)
 
             tasks = [asyncio.create_task(replay(part)) for part in parts]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.writing.shard_id import ShardId
 from annals.agents.writing.standby import Standby, StandbyPhase
@@ -99,7 +101,7 @@ class Standbys:
         for standby in standbys:
             labels = standby.place.kind, str(standby.place.partition)
             self._metrics.standby_open.labels(*labels).set(standby.phase is StandbyPhase.FOLLOWING)
-            end = self._ends.end((self._names.events(standby.place.kind), standby.place.partition))
+            end = self._ends.end(TopicPartition(self._names.events(standby.place.kind), standby.place.partition))
             if end is not None:
                 self._metrics.standby_lag.labels(*labels).set(max(0, end - standby.read_until))
 

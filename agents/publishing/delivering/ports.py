@@ -89,6 +89,7 @@ class DeliveryLog(Protocol):
         """Return how far the subscription is; None if nobody has written it.
 
         Raises:
+            TargetError: the topic of progress lacks what was written there.
             UnreachableError: the brokers do not answer.
         """
 
@@ -98,7 +99,7 @@ class DeliveryLog(Protocol):
         However many rows there are, no more than `ROWS_A_TURN` are looked at in one turn of the event loop.
 
         Raises:
-            TargetError: the topic is not there.
+            TargetError: the topic is not there, or lacks rows that were written there.
             UnreachableError: the brokers do not answer.
         """
 

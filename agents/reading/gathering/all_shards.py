@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
     from annals.agents.reading.gathering.questions import Question
     from annals.agents.reading.ports import (
+        Key,
         Member,
         Members,
         Reading,
@@ -127,7 +128,7 @@ class AllShards:
         """Return the shards of all partitions of some kinds."""
         return [self.shard(kind, partition) for kind in kinds for partition in range(self.reading.partitions(kind))]
 
-    def journal_of(self, kind: str, partition: int) -> tuple[str, int]:
+    def journal_of(self, kind: str, partition: int) -> Key:
         """Return the journal partition whose owner answers for a partition.
 
         A journal's own partition; for a partition of a re-keyed stream, the one next to which it is folded.

@@ -18,6 +18,8 @@ from blake3 import blake3
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from annals.agents.reading.ports import Key
+
 CURSOR_CHARACTERS: Final = 4_096
 CHECK: Final = 4
 FORM: Final = 3  # the first had another check of the journal; the second is of aggregates
@@ -44,10 +46,6 @@ class Place(NamedTuple):
 
     offset: int | None = None
     journal: bytes = b""
-
-
-Key = tuple[str, int]
-"""A kind and a partition."""
 
 
 class Cursor(NamedTuple):

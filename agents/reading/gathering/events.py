@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from annals.agents.reading.found import EventPage, FoundEvent
-    from annals.agents.reading.gathering.cursors import Key, Place
+    from annals.agents.reading.gathering.cursors import Place
     from annals.agents.reading.gathering.expecting import ExpectedAt
     from annals.agents.reading.gathering.gather import PartitionReason
     from annals.agents.reading.gathering.merging import Merged
-    from annals.agents.reading.ports import ReadingShard
+    from annals.agents.reading.ports import Key, ReadingShard
 
 FOLLOWED_EVENTS: Final = 100  # of a page of a stream: what one client holds in memory
 ALIVE_S: Final = 5.0  # at the latest, a stream says where it is

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from annals.agents.reading.found import ShardStatus
-    from annals.agents.reading.gathering.cursors import Key
-    from annals.agents.reading.ports import ReadingShard
+    from annals.agents.reading.ports import Key, ReadingShard
 
 T = TypeVar("T")
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from annals.agents.reading.found import EventPage, FoundEvent
-    from annals.agents.reading.gathering.cursors import Key, Place
+    from annals.agents.reading.gathering.cursors import Place
+    from annals.agents.reading.ports import Key
 
 
 class Merged(NamedTuple):

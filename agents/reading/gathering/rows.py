@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.found import FoundRow, Rebuilds, RowPage
-    from annals.agents.reading.ports import ReadingShard
+    from annals.agents.reading.ports import Key, ReadingShard
 
     Keys = Sequence[bytes | None]  # of each partition, behind which it is gone on with; None: from its first row
 
@@ -177,7 +177,7 @@ def keys_of(after: Keys | None, count: int) -> Keys:
 
 
 def gathered(
-    wheres: Sequence[tuple[str, int]], answers: Sequence[RowPage | str], limit: int, after: Keys | None = None
+    wheres: Sequence[Key], answers: Sequence[RowPage | str], limit: int, after: Keys | None = None
 ) -> GatheredRows:
     """Return one page of the pages of partitions (or of why there is none). after: behind which keys these begin."""
     positions: dict[str, list[int | None]] = {}

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import JournalRecord
     from annals.agents.projections.projection import Projection
-    from annals.agents.reading.ports import ReadingStore, ReadView
+    from annals.agents.reading.ports import Key, ReadingStore, ReadView
     from annals.schemas.projection_record import ProjectionRecord
-
-    Where = tuple[str, int]  # kind, partition
 
 PARTITIONS: Final = b"g"
 SHARED: Final = (ROWS, INDEXES, SETS)
@@ -135,7 +133,7 @@ class GlobalFold:
             for at in range(count)
         }
 
-    def apply(self, where: Where, records: Sequence[JournalRecord]) -> None:
+    def apply(self, where: Key, records: Sequence[JournalRecord]) -> None:
         """Fold records of a partition (see `ReadingFold.apply`)."""
         self.folds[where].apply(records)
 
@@ -159,7 +157,7 @@ class GlobalFold:
         for fold in self.folds.values():
             fold.resume(follower)
 
-    def refold(self, follower: str, where: Where, aggregate_id: str, number: int) -> None:
+    def refold(self, follower: str, where: Key, aggregate_id: str, number: int) -> None:
         """Build the rows of one aggregate anew."""
         self.folds[where].refold(follower, aggregate_id, number)
 

@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from annals.agents.reading.gathering.rows import Keys
     from annals.agents.reading.ports import (
         Journals,
+        Key,
         ReadingStore,
         ReadingStores,
         ReadView,
     )
     from annals.schemas.projection_record import ProjectionRecord
 
-    Where = tuple[str, int]
     Page = tuple[list[FoundRow], bool, bytes | None]  # whether there are no more, and up to where there are no other
 
 T = TypeVar("T")
@@ -88,19 +88,19 @@ class GlobalReader:
         self._reader = RowReader(newest(projections), is_global=True)
         self._open_store = OpenStore(stores, "global projections", self._note_failure, self._log)
         self._fold: GlobalFold | None = None
-        self._read_until: dict[Where, int] = {}
-        self._gaps: dict[Where, str] = {}
-        self._lost: dict[Where, str] = {}
-        self._unreadable: dict[Where, str] = {}  # for the time being
-        self._uncompared: set[Where] = set()  # of which the last record of the store is in a damaged batch
-        self._ends: dict[Where, int] = {}
-        self._ends_at_opening: dict[Where, int] = {}
-        self._caught_up: dict[Where, float] = {}
+        self._read_until: dict[Key, int] = {}
+        self._gaps: dict[Key, str] = {}
+        self._lost: dict[Key, str] = {}
+        self._unreadable: dict[Key, str] = {}  # for the time being
+        self._uncompared: set[Key] = set()  # of which the last record of the store is in a damaged batch
+        self._ends: dict[Key, int] = {}
+        self._ends_at_opening: dict[Key, int] = {}
+        self._caught_up: dict[Key, float] = {}
         self._begun = clock.monotonic()
         self._reason = "not opened yet"
         self._changed = asyncio.Event()
         self._is_changed = False
-        self._rebuilds: list[tuple[str, Where, str, int]] = []
+        self._rebuilds: list[tuple[str, Key, str, int]] = []
         self._failure: StoreError | None = None
 
     def follow(self) -> None:
@@ -108,7 +108,7 @@ class GlobalReader:
         self._is_changed = True
         self._changed.set()
 
-    def rebuild(self, follower: str, where: tuple[str, int], aggregate_id: str, number: int) -> None:
+    def rebuild(self, follower: str, where: Key, aggregate_id: str, number: int) -> None:
         """Build the rows of one aggregate anew, unless it was done. number: of the rebuild."""
         self._rebuilds.append((follower, where, aggregate_id, number))
         self._changed.set()
@@ -119,7 +119,7 @@ class GlobalReader:
             self._fold.resume(follower)
             self._changed.set()
 
-    def stale(self) -> dict[tuple[str, int], dict[str, str]]:
+    def stale(self) -> dict[Key, dict[str, str]]:
         """Return of each partition which followers are behind, and why."""
         return {} if self._fold is None else {where: dict(fold.stale) for where, fold in self._fold.folds.items()}
 
@@ -221,7 +221,7 @@ class GlobalReader:
         now_ms = unix_ms(self._clock.now())
         return GlobalFold(store, self._projections, self._partitions, self._deciders, self._records(), now_ms)
 
-    async def _is_fold(self, fold: GlobalFold, where: Where, end: int) -> bool | None:
+    async def _is_fold(self, fold: GlobalFold, where: Key, end: int) -> bool | None:
         """Whether the store's last record of a partition is in its journal; None: its batch is damaged."""
         try:
             return await is_fold_of(fold.folds[where].position, end, partial(self._journals.record_at, where))
@@ -264,7 +264,7 @@ class GlobalReader:
                 return False
         return is_moved
 
-    async def _read_to(self, fold: GlobalFold, where: Where, end: int, asked_at: float) -> bool:
+    async def _read_to(self, fold: GlobalFold, where: Key, end: int, asked_at: float) -> bool:
         """Read a journal up to the end that it had when it was asked for; return whether anything was read."""
         start = self._read_until[where]
         if end < start:
@@ -295,7 +295,7 @@ class GlobalReader:
             return True
         return False
 
-    async def _is_compared(self, fold: GlobalFold, where: Where, end: int) -> bool:
+    async def _is_compared(self, fold: GlobalFold, where: Key, end: int) -> bool:
         """Whether the store's last record is the journal's: its batch could not be read before."""
         is_fold = await self._is_fold(fold, where, end)
         if is_fold is False:  # opening says so, and reads them anew
@@ -304,12 +304,12 @@ class GlobalReader:
             self._uncompared.discard(where)
         return bool(is_fold)
 
-    def _note_unreadable(self, where: Where, error: DamagedBatchError) -> None:
+    def _note_unreadable(self, where: Key, error: DamagedBatchError) -> None:
         if self._unreadable.get(where) != str(error):
             self._unreadable[where] = str(error)
             self._log.error("a journal of global projections is damaged", reason=str(error))
 
-    def _note_lost(self, where: Where, end: int) -> None:
+    def _note_lost(self, where: Key, end: int) -> None:
         """Keep the rows of a journal that lost its end, and say so: they may be answered until it is restored."""
         if where not in self._lost:
             kind, partition = where
@@ -319,7 +319,7 @@ class GlobalReader:
             )
             self._log.error("a journal of global projections lost its end", reason=self._lost[where])
 
-    async def _apply(self, fold: GlobalFold, where: Where, records: Sequence[JournalRecord]) -> None:
+    async def _apply(self, fold: GlobalFold, where: Key, records: Sequence[JournalRecord]) -> None:
         for turn in turns(records):
             fold.apply(where, turn)
             await asyncio.sleep(0)  # questions have their turn
@@ -369,13 +369,13 @@ class GlobalReader:
             moved = [last] * len(wheres)
         return page._replace(rows=rows, is_end=is_end, lag=lag, after=moved, until=until)
 
-    def _lag(self, answered: Mapping[Where, RowPage], ends: Mapping[Where, int]) -> Lag:
+    def _lag(self, answered: Mapping[Key, RowPage], ends: Mapping[Key, int]) -> Lag:
         """Return how far what was answered is behind the journals. ends: theirs, as they were when it was asked."""
         left = {where: max(0, ends.get(where, 0) - page.position.offset) for where, page in answered.items()}
         waited = [self._caught_up.get(where, self._begun) for where, offsets in left.items() if offsets]
         return Lag(sum(left.values()), self._clock.monotonic() - min(waited) if waited else 0.0)
 
-    def _wheres(self, projection: Projection[Any]) -> list[Where]:
+    def _wheres(self, projection: Projection[Any]) -> list[Key]:
         return [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
 
     def _why_not(self) -> str:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.gathering.rows import GatheredRows, RowSource
-    from annals.agents.reading.ports import Follower, Members
+    from annals.agents.reading.ports import Follower, Key, Members
     from annals.agents.reading.read_models.global_reader import GlobalReader
     from annals.agents.reading.read_models.other_members import Peers
     from annals.schemas.projection_record import ProjectionRecord
@@ -130,7 +130,7 @@ class ReadModels:
         self._topic = topic
         self._members = members
         self._clock = clock
-        self._applied: dict[tuple[str, int], tuple[object, object]] = {}
+        self._applied: dict[Key, tuple[object, object]] = {}
         self._reached: dict[str, tuple[int, int]] = {}  # version and time of a turn, by name
         self._resumes: dict[str, int] = {}
         self._log = structlog.get_logger(__name__)
@@ -282,7 +282,7 @@ class ReadModels:
         self,
         name: str,
         version: int,
-        shard: tuple[str, int],
+        shard: Key,
         partitions: int,
         rebuild: Callable[[str, str, int], None],
     ) -> None:

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from annals.agents.ports import JournalRecord
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.gathering.rows import RowSource
-    from annals.agents.reading.ports import Journals, ReadingStore
+    from annals.agents.reading.ports import Journals, Key, ReadingStore
 
-    Where = tuple[str, int]  # kind or `rekeyed.<name>`, partition
     KeyedRow = tuple[bytes, dict[str, Any]]
     Report = Callable[[dict[str, Any]], None]
 
@@ -66,7 +65,7 @@ class Verified(Struct, frozen=True):
 class _Part:
     """What the reader's rule needs to know of one partition: the ends of chains and the void events, in the store."""
 
-    def __init__(self, store: ReadingStore, where: Where, partitions: int) -> None:
+    def __init__(self, store: ReadingStore, where: Key, partitions: int) -> None:
         self._store = store
         self._where = where
         self._space = prefix_of(*where)
@@ -164,15 +163,15 @@ class Refold:
         self._store = store
         self._is_indexed = is_indexed
         stream = projection.stream
-        self._parts: dict[Where, _Part | _StreamPart] = {
+        self._parts: dict[Key, _Part | _StreamPart] = {
             (place, at): _Part(store, (place, at), partitions[place]) if stream is None else _StreamPart(stream.kind)
             for place in projection.places
             for at in range(partitions[place])
         }
-        self.positions: dict[Where, int] = dict.fromkeys(self._parts, 0)
+        self.positions: dict[Key, int] = dict.fromkeys(self._parts, 0)
         self.events = 0
 
-    def apply(self, where: Where, records: Sequence[JournalRecord], recorded_until: str | None = None) -> None:
+    def apply(self, where: Key, records: Sequence[JournalRecord], recorded_until: str | None = None) -> None:
         """Fold records of a partition, in its order. recorded_until: events that were recorded later are left out.
 
         Raises:
@@ -182,7 +181,7 @@ class Refold:
         for turn in turns(records):
             self._apply(where, turn, recorded_until)
 
-    async def read_to(self, journals: Journals, where: Where, end: int, recorded_until: str | None = None) -> None:
+    async def read_to(self, journals: Journals, where: Key, end: int, recorded_until: str | None = None) -> None:
         """Fold a partition up to an offset."""
         start = self.positions[where]
         if start < end:
@@ -214,7 +213,7 @@ class Refold:
         found = [each for each in self._store.get_many(keys) if each is not None and each[:1] == LISTED]
         return [msgspec.msgpack.decode(memoryview(each)[1:])["aggregate_id"] for each in found]
 
-    def _apply(self, where: Where, records: Sequence[JournalRecord], recorded_until: str | None) -> None:
+    def _apply(self, where: Key, records: Sequence[JournalRecord], recorded_until: str | None) -> None:
         part = self._parts[where]
         counted = [
             found
@@ -255,7 +254,7 @@ async def verify(
         MovedBackError: the rows' positions went back.
     """
     differences: list[Difference] = []
-    unanswered: dict[Where, str] = {}
+    unanswered: dict[Key, str] = {}
     behind, after, rows, room = None, None, 0, MOST_DIFFERENCE_BYTES
     while True:
         page = await source.rows(projection, version, {}, after, PAGE)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.found import Rebuilds
     from annals.agents.reading.gathering.rows import GatheredRows, RowSource
     from annals.agents.reading.jobs import Work
-    from annals.agents.reading.ports import Journals, ScratchStores
+    from annals.agents.reading.ports import Journals, Key, ScratchStores
     from annals.agents.reading.read_models.read_models import ReadModels, Records
     from annals.agents.reading.read_models.refold import Verified
     from annals.schemas.job_record import JobRecord
@@ -308,7 +308,7 @@ class _Rebuild(Struct):
     def _has(self, known: Rebuilds) -> bool:
         return known.done == self.rebuilds if self.kind is None else known.aggregates >= self.aggregates
 
-    def _of(self, page: GatheredRows) -> list[tuple[tuple[str, int], Rebuilds]]:
+    def _of(self, page: GatheredRows) -> list[tuple[Key, Rebuilds]]:
         """Return what is known of the partitions that are waited for."""
         return [
             ((kind, at), known)

@@ -5,15 +5,9 @@ import structlog
 
 from annals.agents.pace import Pace
 from annals.agents.ports import OutlastedError, RefusedSizeError
+from annals.testing import MemoryClock
 
 FULL = 3_000
-
-
-class Clock:
-    seconds = 0.0
-
-    def monotonic(self):
-        return self.seconds
 
 
 class Topic:
@@ -35,7 +29,7 @@ class Topic:
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return MemoryClock()
 
 
 @pytest.fixture
@@ -62,7 +56,7 @@ def test_more_is_tried_once_in_a_minute(pace, clock):
     drain(pace, topic, 15_000)
     del topic.refused[:]
     for _ in range(3):
-        clock.seconds += 60.0
+        clock.advance(60.0)
         drain(pace, topic, 1_000)
     assert topic.refused == [92, 92, 92]
 
@@ -71,7 +65,7 @@ def test_a_topic_that_takes_more_again_soon_gets_full_batches(pace, clock):
     topic = Topic(60)
     drain(pace, topic, 15_000)
     topic.most = FULL
-    clock.seconds += 60.0
+    clock.advance(60.0)
     drain(pace, topic, 15_000)
     assert (max(topic.taken), len(topic.refused)) == (FULL, 6)
     assert pace.trouble == ""
@@ -88,7 +82,7 @@ def test_quick_commits_of_another_writer_do_not_lift_what_a_topic_takes(pace, cl
     """Goes red when all writers of a partition have one size: a catch-up tried 120 times and published nothing."""
     catch_up, topic, done = pace.beside(subscription="late"), Topic(60), 0
     for tenth in range(600):
-        clock.seconds = tenth / 10
+        clock.advance(0.1)
         pace.committed(0.01, 0.0)
         if tenth % 5 == 0:
             done += topic.offer(catch_up, catch_up.most)

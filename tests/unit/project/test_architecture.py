@@ -206,6 +206,16 @@ def test_modules_that_docstrings_and_pages_name_are_there() -> None:
     assert [(str(path), name) for path, name in files if not (ROOT / name).exists()] == []
 
 
+@pytest.mark.parametrize("package", ["agents", "workers"])
+def test_the_map_of_a_package_has_each_of_its_rooms(package: str) -> None:
+    """Whoever adds a room adds it to the map: a reader who begins there would never come to it."""
+    folder = ROOT / package
+    told = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    rooms = sorted(path.parent.name for path in folder.glob("*/__init__.py"))
+    assert len(rooms) > 10
+    assert [room for room in rooms if f"`annals.{package}.{room}`" not in told] == []
+
+
 ASKING = {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "AIOKafkaClient"}
 
 

@@ -1,12 +1,16 @@
 """Whoever looks at the brokers and is cancelled ends, whatever it is about to do, also where it has just been told."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from annals.workers.clock import SystemClock
+from annals.workers.kafka.group.sources import Sources
+from annals.workers.settings import Settings
+from annals.workers.telemetry import Metrics
 from annals.workers.watch import INTERVAL_S, PATIENCE_S, Watch
+from annals.workers.writing.shards import Shards
 from slow_closing import OPTIONS, SlowClosing
 
 WITHIN_S = 10
@@ -15,9 +19,9 @@ STEPS = range(8)
 
 
 def watch() -> Watch:
-    shards = SimpleNamespace(all=list, partitions=SimpleNamespace(announce=lambda: None))
-    up = SimpleNamespace(set=lambda value: None)
-    return Watch(OPTIONS, {}, {}, shards, SimpleNamespace(broker_up=up), None)
+    metrics, clock = Metrics(), SystemClock()
+    shards = Shards(Settings(), OPTIONS, {}, {}, 1, Sources(), metrics, clock, {})
+    return Watch(OPTIONS, {}, {}, shards, metrics, clock)
 
 
 def test_it_looks_twice_in_the_two_seconds_in_which_readiness_tells_of_a_loss() -> None:

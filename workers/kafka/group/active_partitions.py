@@ -13,13 +13,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.structs import TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from annals.workers.kafka.protocol.fetches import QuickFetchRequest
 
-    Where = tuple[str, int]  # topic, partition
     Topics = Sequence[tuple[str, Sequence[tuple[int, int, int]]]]  # of each partition its number, offset and most bytes
 
 QUIET_AFTER_S: Final = 1.0
@@ -32,10 +32,10 @@ class ActivePartitions:
 
     def __init__(self) -> None:
         """Begin with all of them quiet."""
-        self._last_records: dict[Where, float] = {}
+        self._last_records: dict[TopicPartition, float] = {}
         self._due: dict[int, float] = {}
 
-    def note_records(self, partitions: Iterable[Where], now: float) -> None:
+    def note_records(self, partitions: Iterable[TopicPartition], now: float) -> None:
         """Take that these partitions had records."""
         self._last_records.update(dict.fromkeys(partitions, now))
 
@@ -50,7 +50,7 @@ class ActivePartitions:
             busy = [
                 (topic, chosen)
                 for topic, partitions in topics
-                if (chosen := [each for each in partitions if last.get((topic, each[0]), since) > since])
+                if (chosen := [each for each in partitions if last.get(TopicPartition(topic, each[0]), since) > since])
             ]
             if busy:
                 return busy, left_s

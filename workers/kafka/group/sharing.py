@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiokafka.structs import TopicPartition
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -51,7 +53,7 @@ def standbys(
     most = max((member.standby_replicas for member in members.values()), default=0)
     names = sorted(members)
     willing = [name for name in names if members[name].standby_replicas]
-    chosen: dict[tuple[str, int], list[str]] = {}
+    chosen: dict[TopicPartition, list[str]] = {}
     if not most or not willing:
         return {name: {} for name in names}
     heirs = dict(_heirs(partitions, assigned, members))
@@ -67,7 +69,7 @@ def standbys(
         others = [
             name
             for name in willing
-            if name != owner_of[where] and name not in mine and where[0] in members[name].topics
+            if name != owner_of[where] and name not in mine and where.topic in members[name].topics
         ]
         others.sort(key=lambda name: (counts[name] >= most_each, where not in warm[name], counts[name], name))
         added = others[: max(0, most - len(mine))]
@@ -78,7 +80,7 @@ def standbys(
 
 def _heirs(
     partitions: Mapping[str, Iterable[int]], assigned: Mapping[str, Owned], members: Mapping[str, Member]
-) -> Iterator[tuple[tuple[str, int], str]]:
+) -> Iterator[tuple[TopicPartition, str]]:
     """Yield of each partition who gets it if its owner goes.
 
     Without swaps, `balanced` comes to the same then: what makes one there, a partition for which nobody with room is
@@ -211,11 +213,11 @@ def _with_room(
     return None
 
 
-def _places(owned: Owned) -> Iterator[tuple[str, int]]:
-    return ((topic, partition) for topic, partitions in owned.items() for partition in partitions)
+def _places(owned: Owned) -> Iterator[TopicPartition]:
+    return (TopicPartition(topic, partition) for topic, partitions in owned.items() for partition in partitions)
 
 
-def _by_topic(places: Iterable[tuple[str, int]]) -> Owned:
+def _by_topic(places: Iterable[TopicPartition]) -> Owned:
     found: Owned = {}
     for topic, partition in places:
         found.setdefault(topic, []).append(partition)

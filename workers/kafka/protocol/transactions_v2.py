@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
 FEATURE: Final = "transaction.version"
 IMPLICIT_FROM: Final = 2
@@ -147,7 +148,7 @@ class ImplicitTxnOffsetCommitRequest(EncodedRequest):
         group: str,
         producer: int,
         epoch: int,
-        where: tuple[str, int],
+        where: TopicPartition,
         offset: int,
         said: str,
     ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    Where = tuple[str, int]  # topic, partition
+    from aiokafka.structs import TopicPartition
 
 
 class BlockedPartitions:
@@ -19,9 +19,9 @@ class BlockedPartitions:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._since: dict[Where, tuple[int, float]] = {}
+        self._since: dict[TopicPartition, tuple[int, float]] = {}
 
-    def seconds(self, where: Where, stable: int, end: int, now: float) -> float:
+    def seconds(self, where: TopicPartition, stable: int, end: int, now: float) -> float:
         """Return for how long the last stable offset of a partition has stood still below its end; 0: it has not.
 
         now: of a clock that never steps back, in seconds.
@@ -35,6 +35,6 @@ class BlockedPartitions:
         self._since[where] = stable, since
         return now - since
 
-    def keep(self, wheres: Container[Where]) -> None:
+    def keep(self, wheres: Container[TopicPartition]) -> None:
         """Forget all partitions but these."""
         self._since = {where: known for where, known in self._since.items() if where in wheres}

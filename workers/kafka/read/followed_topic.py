@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UnreachableError
 from annals.agents.waiting import first_of
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from annals.workers.kafka.read.invalid_records import InvalidRecords
 
-    Where = tuple[str, int]
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class FollowedTopic(Generic[T]):
         invalid: takes note of those.
         """
         self._options = options
-        self._where = (topic, 0)
+        self._where = TopicPartition(topic, 0)
         self._parse = parse
         self._invalid = invalid
         self._look_s = look_s
@@ -115,7 +115,7 @@ class FollowedTopic(Generic[T]):
             client: AIOKafkaClient | None = None
             try:
                 client = await connect(self._options, [])
-                partitions_of(client, self._where[0])
+                partitions_of(client, self._where.topic)
                 await self._follow(client)
             except FAILURES as error:
                 self._failed_at = loop_time() if self._failed_at is None else self._failed_at
@@ -139,7 +139,7 @@ class FollowedTopic(Generic[T]):
         """Say why the topic cannot be read."""
         is_loss = isinstance(error, LostRecordsError)
         why = lacking_right(error, "Read") or f"{type(error).__name__}: {error}"
-        problem = str(error) if is_loss else f"{self._where[0]} cannot be read: {why}"
+        problem = str(error) if is_loss else f"{self._where.topic} cannot be read: {why}"
         if problem != self._told:
             self._tell(problem)
         self._told = self.problem = problem
@@ -249,7 +249,7 @@ class FollowedTopic(Generic[T]):
         """Raise LostRecordsError where the topic is another one than was read."""
         if not await self._same.look(client):
             raise LostRecordsError(
-                f"{self._where[0]} {MADE_ANEW}. What was known before holds yet. Write again what it lacks, if "
+                f"{self._where.topic} {MADE_ANEW}. What was known before holds yet. Write again what it lacks, if "
                 f"anything; then, to go on with what is there, restart the workers."
             )
         self._looked_at = loop_time()
@@ -258,6 +258,6 @@ class FollowedTopic(Generic[T]):
         """Return the error of a topic that lacks something; one that was made anew meanwhile is told as that."""
         await self._require_same(client)
         return LostRecordsError(
-            f"{self._where[0]}-0 {what}: {LOST_IT}. What was known before holds yet. "
+            f"{self._where.topic}-0 {what}: {LOST_IT}. What was known before holds yet. "
             f"Restore it; or, to go on with what is there, restart the workers."
         )

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.ports import CopyRecord
 from annals.topics.headers import ORIGIN_OFFSET, ORIGIN_PARTITION, decimal_header
 from annals.workers.kafka.connections import connect
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import DeadLetterRecord
 
-    Where = tuple[str, int]  # topic, partition
 
 STEP_OFFSETS: Final = 10_000  # looked at in one go, from the end backwards
 OPEN_POLL_S: Final = 0.5
@@ -32,7 +33,7 @@ _NAME: Final = ORIGIN_OFFSET.encode()
 
 
 async def copies_of(
-    options: Mapping[str, Any], where: Where, tell: Callable[[str], None]
+    options: Mapping[str, Any], where: TopicPartition, tell: Callable[[str], None]
 ) -> AsyncIterator[list[CopyRecord]]:
     """Yield what calls itself the copy of a command of this partition, in steps, in each other one from its end.
 
@@ -45,7 +46,11 @@ async def copies_of(
     topic, own = where
     client = await connect(options, [topic])
     try:
-        others = [(topic, other) for other in sorted(client.cluster.partitions_for_topic(topic) or ()) if other != own]
+        others = [
+            TopicPartition(topic, other)
+            for other in sorted(client.cluster.partitions_for_topic(topic) or ())
+            if other != own
+        ]
         await _until_visible(client, others, tell)
         reach = await bounds(client, others)
         for other in others:
@@ -59,7 +64,7 @@ async def copies_of(
         await client.close()
 
 
-async def _until_visible(client: AIOKafkaClient, others: Sequence[Where], tell: Callable[[str], None]) -> None:
+async def _until_visible(client: AIOKafkaClient, others: Sequence[TopicPartition], tell: Callable[[str], None]) -> None:
     """Wait until all that is in these partitions now is committed or aborted. What comes later is not waited for."""
     ends = await bounds(client, others, HIGH_WATERMARK)
     while True:
@@ -76,7 +81,7 @@ async def _until_visible(client: AIOKafkaClient, others: Sequence[Where], tell: 
 
 
 async def _copies(
-    client: AIOKafkaClient, where: Where, start: int, stop: int, origin: int
+    client: AIOKafkaClient, where: TopicPartition, start: int, stop: int, origin: int
 ) -> AsyncIterator[list[CopyRecord]]:
     """Yield copies in steps that `read_range` bounds in bytes."""
     async for records in read_range(client, where, start, stop):
@@ -90,12 +95,12 @@ async def _copies(
                 continue
             offset = decimal_header(headers[-1:], ORIGIN_OFFSET)
             if offset is not None and headers[-2:-1] == [(ORIGIN_PARTITION, b"%d" % origin)]:
-                copies.append(CopyRecord(where[1], offset, key, value, headers[:-2]))
+                copies.append(CopyRecord(where.partition, offset, key, value, headers[:-2]))
         if copies:
             yield copies
 
 
-def letters_of(records: Iterable[Any], where: Where) -> list[DeadLetterRecord]:
+def letters_of(records: Iterable[Any], where: TopicPartition) -> list[DeadLetterRecord]:
     """Return those of these dead letters that name commands of this partition."""
     topic, partition = where
     letters: list[DeadLetterRecord] = []

@@ -12,9 +12,9 @@ import structlog
 from prometheus_client import Counter
 
 if TYPE_CHECKING:
+    from aiokafka.structs import TopicPartition
     from prometheus_client import CollectorRegistry
 
-    Where = tuple[str, int]
 
 MOST_NOTED: Final = 10_000
 HELP: Final = "records of topics that workers keep for themselves which were no valid ones, and were passed over"
@@ -34,7 +34,7 @@ class InvalidRecords:
         if self._count:
             self._count.labels(topic)
 
-    def note(self, where: Where, offset: int, reason: str) -> None:
+    def note(self, where: TopicPartition, offset: int, reason: str) -> None:
         """Say that a record is passed over; reason: what is wrong with it, and never what is in it."""
         place = (*where, offset)
         if place in self._noted:
@@ -42,8 +42,10 @@ class InvalidRecords:
         self._noted[place] = None
         if len(self._noted) > MOST_NOTED:
             del self._noted[next(iter(self._noted))]
-        self._count_one(where[0])
-        log.warning("a record is passed over", topic=where[0], partition=where[1], offset=offset, reason=reason[:500])
+        self._count_one(where.topic)
+        log.warning(
+            "a record is passed over", topic=where.topic, partition=where.partition, offset=offset, reason=reason[:500]
+        )
 
     def _count_one(self, topic: str) -> None:
         """Count a record that was met for the first time."""
@@ -54,7 +56,7 @@ class InvalidRecords:
 class NoInvalidRecords(InvalidRecords):
     """Says nothing: of one who asks, where the workers say it already."""
 
-    def note(self, where: Where, offset: int, reason: str) -> None:
+    def note(self, where: TopicPartition, offset: int, reason: str) -> None:
         """Pass over."""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.ports import JournalRecord
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.kafka.read.single_record import has_cid, record_at
@@ -18,7 +20,7 @@ class KafkaJournalPartition:
     def __init__(self, client: AIOKafkaClient, topic: str, partition: int) -> None:
         """Take a client, which may serve many partitions, and which partition this is."""
         self._client = client
-        self._where = (topic, partition)
+        self._where = TopicPartition(topic, partition)
 
     async def bounds(self) -> tuple[int, int]:
         """Return the first offset that is still there, and the last stable one."""

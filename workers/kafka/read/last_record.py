@@ -13,10 +13,9 @@ from annals.workers.kafka.read.single_record import record_at
 
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
     from annals.workers.kafka.protocol.record_batches import Record
-
-    Where = tuple[str, int]
 
 
 class LastRecord(NamedTuple):
@@ -32,7 +31,7 @@ class LastRecord(NamedTuple):
         digest.update(value or b"")
         return cls(offset, digest.digest())
 
-    async def is_there(self, client: AIOKafkaClient, where: Where) -> bool:
+    async def is_there(self, client: AIOKafkaClient, where: TopicPartition) -> bool:
         """Whether the partition still has it, or has its end behind it and no longer what was at its offset.
 
         Raises:

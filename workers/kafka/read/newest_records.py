@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
     from annals.workers.kafka.protocol.record_batches import Record
 
-    Where = tuple[str, int]
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class NewestRecords(Generic[T]):
 
     def __init__(
         self,
-        where: Where,
+        where: TopicPartition,
         first: int,
         parse: Callable[[bytes | None, bytes | None, int], T | None],
         *,
@@ -130,7 +130,7 @@ class NewestRecords(Generic[T]):
 
 
 async def read_newest(
-    client: AIOKafkaClient, where: Where, parse: Callable[[bytes | None, bytes, int], T]
+    client: AIOKafkaClient, where: TopicPartition, parse: Callable[[bytes | None, bytes, int], T]
 ) -> dict[str, T]:
     """Return the newest valid record of each key of a partition, once no transaction in it is open.
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
-    Where = tuple[str, int]  # topic, partition
 
 FIRST: Final = -2  # ListOffsets' special timestamps
 LAST: Final = -1
@@ -29,8 +28,8 @@ CONSUMER: Final = -1  # the replica id of a consumer
 
 
 async def list_offsets(
-    client: AIOKafkaClient, isolation: int, timestamp: int, wheres: Iterable[Where]
-) -> dict[Where, int]:
+    client: AIOKafkaClient, isolation: int, timestamp: int, wheres: Iterable[TopicPartition]
+) -> dict[TopicPartition, int]:
     """Return an offset per partition: its `FIRST`, its `LAST`, or the first at or after a timestamp in ms (-1: none).
 
     Raises:
@@ -43,7 +42,7 @@ async def list_offsets(
             client.force_metadata_update()
             raise LeaderNotAvailableError(f"{topic}-{partition} has no leader at present")
         by_leader.setdefault(leader, {}).setdefault(topic, []).append((partition, timestamp))
-    found: dict[Where, int] = {}
+    found: dict[TopicPartition, int] = {}
     for leader, topics in by_leader.items():
         answer = await client.send(leader, OffsetRequest(CONSUMER, isolation, list(topics.items())))
         for topic, partitions in answer.topics:
@@ -51,11 +50,11 @@ async def list_offsets(
                 if code:
                     client.force_metadata_update()
                     raise for_code(code)(f"{topic}-{partition}")
-                found[topic, partition] = offset
+                found[TopicPartition(topic, partition)] = offset
     return found
 
 
-async def committed(client: AIOKafkaClient, group: str, where: Where) -> tuple[int, str] | None:
+async def committed(client: AIOKafkaClient, group: str, where: TopicPartition) -> tuple[int, str] | None:
     """Return the group's committed offset of a partition with its metadata; None if there is none."""
     node = await client.coordinator_lookup(CoordinationType.GROUP, group)
     topic, partition = where

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from annals.workers.kafka.protocol.record_batches import Record
 
-    Where = tuple[str, int]  # topic, partition
 
 FETCH_BYTES: Final = 2 << 20  # some 2,000 events, a fortieth of a second of work: the next fetch comes meanwhile
 STEP_BYTES: Final = 16 << 20  # unpacked, of one step: most fetches are one
@@ -76,8 +75,8 @@ class _Part(NamedTuple):
 
 
 async def bounds(
-    client: AIOKafkaClient, wheres: Iterable[Where], isolation: int = LAST_STABLE
-) -> dict[Where, tuple[int, int]]:
+    client: AIOKafkaClient, wheres: Iterable[TopicPartition], isolation: int = LAST_STABLE
+) -> dict[TopicPartition, tuple[int, int]]:
     """Return of each partition the first offset and the last stable one, behind which nothing is committed yet.
 
     isolation: HIGH_WATERMARK for the offset behind everything instead, transactions that are open included.
@@ -109,7 +108,7 @@ async def _wait_for_leader(client: AIOKafkaClient, error: Exception, deadline: f
 
 async def read_range(
     client: AIOKafkaClient,
-    where: Where,
+    where: TopicPartition,
     start: int,
     end: int,
     most_bytes: int = FETCH_BYTES,
@@ -174,7 +173,7 @@ class NextRecords:
         self._is_damaged = False  # there, behind what was read before
         self._behind = Next([], 0, is_end=False)
 
-    async def read(self, client: AIOKafkaClient, where: Where, start: int, most: int) -> Next:
+    async def read(self, client: AIOKafkaClient, where: TopicPartition, start: int, most: int) -> Next:
         """Return the committed records that are there from an offset on, by one request that does not wait for others.
 
         most: records. What unpacks to more than STEP_BYTES is brought again, and so is what is more than `most` and
@@ -206,7 +205,7 @@ class NextRecords:
             self._sizes[self] = size
 
 
-async def _next(client: AIOKafkaClient, where: Where, since: int, start: int, most: int) -> tuple[Next, bool]:
+async def _next(client: AIOKafkaClient, where: TopicPartition, since: int, start: int, most: int) -> tuple[Next, bool]:
     """Return what one fetch brings from an offset on: so many, or more up to AHEAD_BYTES.
 
     Also whether the batch behind that is damaged. since: where the fetch begins.
@@ -228,16 +227,18 @@ async def _next(client: AIOKafkaClient, where: Where, since: int, start: int, mo
     return Next(records, next_offset, is_end=next_offset >= part.stable and not is_damaged), is_damaged
 
 
-async def _require_end(client: AIOKafkaClient, where: Where, end: int) -> None:
+async def _require_end(client: AIOKafkaClient, where: TopicPartition, end: int) -> None:
     """Wait for nothing that an unclean election took since the end was asked for: it never comes."""
     there = (await bounds(client, [where]))[where][1]
     if there < end:
-        raise RangeGoneError(f"{where[0]}-{where[1]} ends at {there} and reached {end} when its end was asked for")
+        raise RangeGoneError(
+            f"{where.topic}-{where.partition} ends at {there} and reached {end} when its end was asked for"
+        )
 
 
 async def _fetch(
     client: AIOKafkaClient,
-    where: Where,
+    where: TopicPartition,
     position: int,
     limit: int,
     wait_ms: int = FETCH_WAIT_MS,
@@ -274,10 +275,10 @@ async def _fetch(
             await _wait_for_leader(client, error, deadline)
 
 
-def _part(where: Where, answer: Any, start: int, *, is_checked: bool) -> _Part:
+def _part(where: TopicPartition, answer: Any, start: int, *, is_checked: bool) -> _Part:
     (((_, ((_, code, *members),)),),) = (answer.topics,)
     if code:
-        raise for_code(code)(f"{where[0]}-{where[1]}")
+        raise for_code(code)(f"{where.topic}-{where.partition}")
     data = members[-1] or b""
     aborted = members[-3] if answer.API_VERSION >= PREFERRED_REPLICA_VERSION else members[-2]
     batches, damage = whole_batches(data, start, is_checked=is_checked)
@@ -301,13 +302,13 @@ def _bounded(part: _Part, end: int) -> _Part:
     return part._replace(batches=batches, stable=end, damage=error)
 
 
-def _placed(where: Where, error: ChecksumError) -> ChecksumError:
-    return ChecksumError(f"{where[0]}-{where[1]}: {error}")
+def _placed(where: TopicPartition, error: ChecksumError) -> ChecksumError:
+    return ChecksumError(f"{where.topic}-{where.partition}: {error}")
 
 
-def _unsent(where: Where) -> RequestTimedOutError:
+def _unsent(where: TopicPartition) -> RequestTimedOutError:
     """Say why answers have no partition: what is asked next, a broker reads when a quota's time is over (KIP-219)."""
-    return RequestTimedOutError(f"a quota has the brokers send nothing of {where[0]}-{where[1]}")
+    return RequestTimedOutError(f"a quota has the brokers send nothing of {where.topic}-{where.partition}")
 
 
 def _unread(offset: int) -> str:

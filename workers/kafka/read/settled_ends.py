@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
     from annals.workers.kafka.protocol.record_batches import Record
 
-    Where = tuple[str, int]
 
 SETTLED_WITHIN_S: Final = 30.0  # longer than the transaction of a writer that died may last
 LOOK_S: Final = 0.01
 
 
-async def settled_bounds(client: AIOKafkaClient, wheres: Iterable[Where]) -> dict[Where, tuple[int, int]]:
+async def settled_bounds(
+    client: AIOKafkaClient, wheres: Iterable[TopicPartition]
+) -> dict[TopicPartition, tuple[int, int]]:
     """Return the first offset and the end of each partition once no transaction before these ends is open.
 
     Raises:
@@ -47,13 +49,13 @@ async def settled_bounds(client: AIOKafkaClient, wheres: Iterable[Where]) -> dic
     return found
 
 
-async def settled_end(client: AIOKafkaClient, where: Where) -> int:
+async def settled_end(client: AIOKafkaClient, where: TopicPartition) -> int:
     """Return the end of a partition once no transaction before it is open; raises as `settled_bounds`."""
     return (await settled_bounds(client, [where]))[where][1]
 
 
 async def records_until(
-    client: AIOKafkaClient, where: Where, start: int, end: int, most_bytes: int = FETCH_BYTES
+    client: AIOKafkaClient, where: TopicPartition, start: int, end: int, most_bytes: int = FETCH_BYTES
 ) -> AsyncGenerator[Record, None]:
     """Yield the committed records from an offset (-1: the first that is there) to below the end.
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
     from annals.workers.kafka.protocol.record_batches import Record
 
-    Where = tuple[str, int]
 
 ONE_BATCH: Final = 1  # byte: a fetch has a whole batch at least
 
@@ -27,7 +27,7 @@ def has_cid(cid: bytes) -> Callable[[Record], bool]:
 
 
 async def record_at(
-    client: AIOKafkaClient, where: Where, offset: int, is_proven: Callable[[Record], bool] = lambda _: False
+    client: AIOKafkaClient, where: TopicPartition, offset: int, is_proven: Callable[[Record], bool] = lambda _: False
 ) -> Record | None:
     """Return the committed record at an offset below the last stable one; None if there is none.
 
@@ -50,7 +50,7 @@ async def record_at(
         raise
 
 
-async def _read(client: AIOKafkaClient, where: Where, offset: int, *, is_checked: bool) -> Record | None:
+async def _read(client: AIOKafkaClient, where: TopicPartition, offset: int, *, is_checked: bool) -> Record | None:
     async with aclosing(read_range(client, where, offset, offset + 1, ONE_BATCH, is_checked=is_checked)) as steps:
         async for records in steps:
             for record in records:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
-    Where = tuple[str, int]
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +44,8 @@ class StableEnds:
         self._interval_s = interval_s
         self._client: AIOKafkaClient | None = None
         self._connecting = asyncio.Lock()
-        self._waiting: dict[Where, int] = {}
-        self._ends: dict[Where, _Asked] = {}
+        self._waiting: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, _Asked] = {}
         self._questions = 0
         self._looked = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
@@ -61,11 +61,11 @@ class StableEnds:
                 self._client = await connect(self._options, self._topics)
             return self._client
 
-    def end(self, where: Where) -> int | None:
+    def end(self, where: TopicPartition) -> int | None:
         """Return where a partition ended when it was looked at last; None before that."""
         return self._ends[where].end if where in self._ends else None
 
-    async def until_moved(self, where: Where, offset: int) -> int:
+    async def until_moved(self, where: TopicPartition, offset: int) -> int:
         """Wait until a partition ends elsewhere than at an offset; return where. Failures to ask are waited out.
 
         It ends lower only if that was asked since: whoever waits may have read beyond an older end.
@@ -118,7 +118,7 @@ class StableEnds:
                 with suppress(*FAILURES):
                     await self._ask_for([where])
 
-    async def _ask_for(self, wheres: Sequence[Where]) -> None:
+    async def _ask_for(self, wheres: Sequence[TopicPartition]) -> None:
         question = self._questions
         ends = await list_offsets(await self.client(), LAST_STABLE, LAST, wheres)
         self._ends |= {where: _Asked(end, question) for where, end in ends.items()}

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.record.util import calc_crc32c
 
-from annals.agents.ports import UncertainError
+from annals.agents.ports import LostEndError, UncertainError
 from annals.topics.wire import NO_TIMESTAMP, VARINTS, varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    Where = tuple[str, int]  # topic, partition
+    from aiokafka.structs import TopicPartition
+
     Record = tuple[bytes | None, bytes | None, int, bytes]  # key, value, timestamp in ms, encoded headers
 
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
@@ -199,7 +200,34 @@ def measured(key: bytes | None, value: bytes | None, timestamp_ms: int, headers:
     return RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"") + len(headers)
 
 
-def require_whole(batches: Mapping[Where, Sequence[RecordBatch]], produced: Mapping[Where, Sequence[int]]) -> None:
+def require_expected(
+    batches: Mapping[TopicPartition, Sequence[RecordBatch]],
+    produced: Mapping[TopicPartition, Sequence[int]],
+    expected: Mapping[TopicPartition, int],
+) -> None:
+    """Compare where the broker put batches with where partitions that have no other writer ended.
+
+    Raises:
+        LostEndError: a partition ended before that.
+        UncertainError: it ended behind it, or something is between its batches.
+    """
+    for where, first in expected.items():
+        wanted = first
+        for batch, base in zip(batches.get(where, ()), produced.get(where, ()), strict=True):
+            if base < first:
+                message = f"{where.topic}-{where.partition} ends at offset {base}, and it reached {first} before"
+                raise LostEndError(message, base)
+            if base != wanted:
+                raise UncertainError(
+                    f"{where.topic}-{where.partition}: a batch was put at {base} instead of {wanted}: somebody else "
+                    f"writes"
+                )
+            wanted += batch.count
+
+
+def require_whole(
+    batches: Mapping[TopicPartition, Sequence[RecordBatch]], produced: Mapping[TopicPartition, Sequence[int]]
+) -> None:
     """See that each batch is behind the one before it, or that one is gone, and would be missing once committed.
 
     Raises:
@@ -210,7 +238,7 @@ def require_whole(batches: Mapping[Where, Sequence[RecordBatch]], produced: Mapp
         for batch, base in zip(batches[where], bases, strict=True):
             if base < end:
                 raise UncertainError(
-                    f"{where[0]}-{where[1]}: a batch was put at {base}, and the one before it reached {end}: the "
-                    f"partition lost its end"
+                    f"{where.topic}-{where.partition}: a batch was put at {base}, and the one before it reached {end}: "
+                    f"the partition lost its end"
                 )
             end = base + batch.count

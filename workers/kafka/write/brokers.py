@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
-    Where = tuple[str, int]  # topic, partition
 
 MOVED: Final = (CoordinatorNotAvailableError, NotCoordinatorError)
 COORDINATOR_BACKOFF_S: Final = 0.05
@@ -89,7 +88,7 @@ class Brokers:
         self.throttle.note(answer)
         return answer
 
-    async def leader(self, where: Where) -> int:
+    async def leader(self, where: TopicPartition) -> int:
         """Return the node that leads a partition.
 
         Raises:

@@ -14,14 +14,15 @@ from annals.workers.kafka.group.header_names import reading_consumer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    Where = tuple[str, int]
 
 READ_RECORDS: Final = 4_000  # taken from a fetch at once; whoever folds them does it in turns
 READ_TIMEOUT_MS: Final = 1_000
 FETCH_BYTES: Final = 4 << 20
 
 
-async def read_partition(options: Mapping[str, Any], where: Where, start: int, end: int) -> AsyncIterator[list[Any]]:
+async def read_partition(
+    options: Mapping[str, Any], where: TopicPartition, start: int, end: int
+) -> AsyncIterator[list[Any]]:
     """Yield the committed records of a partition from `start` until the consumer's *position* has reached `end`.
 
     Transaction markers take offsets, so that the last record is never at `end - 1`; the position passes them.
@@ -50,13 +51,15 @@ async def read_partition(options: Mapping[str, Any], where: Where, start: int, e
                 fetched = await consumer.getmany(partition, timeout_ms=READ_TIMEOUT_MS, max_records=READ_RECORDS)
             except OffsetOutOfRangeError as error:
                 raise StoppedError(
-                    f"{where[0]}-{where[1]} has no offset {position}: it was cut or made anew. Restore the topic, or, "
-                    f"if it is another one on purpose, start with an empty data directory."
+                    f"{where.topic}-{where.partition} has no offset {position}: it was cut or made anew. Restore the "
+                    f"topic, or, if it is another one on purpose, start with an empty data directory."
                 ) from error
             if records := fetched.get(partition):
                 yield [record for record in records if record.offset < end]
             elif (there := (await consumer.end_offsets([partition]))[partition]) < end:
                 # Nothing will come: an unclean election took it since the end was asked for. Opening decides.
-                raise UnreachableError(f"{where[0]}-{where[1]} ends at {there} and reached {end} a moment ago")
+                raise UnreachableError(
+                    f"{where.topic}-{where.partition} ends at {there} and reached {end} a moment ago"
+                )
     finally:
         await stop_consumer(consumer)

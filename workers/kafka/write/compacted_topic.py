@@ -117,7 +117,7 @@ class CompactedTopic(FollowedTopic[T]):
                 except FAILURES as error:
                     raise self._not_ready("be changed", error) from error
                 return {key: record for key, record in written.items() if record is not None}
-        raise RecordBusyError(f"other workers change {self._where[0]} at the same time; ask again")
+        raise RecordBusyError(f"other workers change {self._where.topic} at the same time; ask again")
 
     async def refresh(self) -> None:
         """Return when `run` has read what the topic has now.
@@ -139,7 +139,7 @@ class CompactedTopic(FollowedTopic[T]):
     async def _write(
         self, change: Callable[[Mapping[str, T]], Mapping[str, T | None]]
     ) -> tuple[dict[str, T | None], int]:
-        topic = self._where[0]
+        topic = self._where.topic
         client = await connect(self._options, [])
         try:
             partitions_of(client, topic)
@@ -154,7 +154,7 @@ class CompactedTopic(FollowedTopic[T]):
         producer = creating_nothing(
             AIOKafkaProducer(
                 **self._options,
-                transactional_id=topic_transactional_id(self._where[0]),
+                transactional_id=topic_transactional_id(self._where.topic),
                 transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
                 max_request_size=self._form.most_bytes,
             )
@@ -168,7 +168,7 @@ class CompactedTopic(FollowedTopic[T]):
                 async with producer.transaction():
                     for key, record in changed.items():
                         metadata = await producer.send_and_wait(
-                            self._where[0],
+                            self._where.topic,
                             None if record is None else self._form.encode(record),
                             key=key.encode(),
                             partition=0,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.ports import StoppedError
 from annals.agents.writing.recovery.losses import lost_record
 from annals.topics.group_metadata import RecordAt, digest_of
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from annals.agents.ports import Record, Writes
     from annals.topics.group_metadata import GroupMetadata
 
-    Where = tuple[str, int]
 
 __all__ = ["KafkaShardLog", "KafkaWrites", "ShardTopics"]
 
@@ -36,19 +37,19 @@ class KafkaWrites:
         self._topics = topics
         self._codec = codec
         self._outcomes = PartitionBatches(topics.limits["outcomes"], codec)
-        self._others: dict[Where, PartitionBatches] = {}
+        self._others: dict[TopicPartition, PartitionBatches] = {}
         self.events = PartitionBatches(topics.limits["events"], codec)
         self._last_outcome: bytes | None = None
 
     def add_events(self, records: Sequence[Record]) -> None:
         """Add events of as many commands: each is all that its command caused."""
         if needed := self.events.add_each(records):
-            raise StoppedError(f"an event of {needed} bytes exceeds the limit of {self._topics.events[0]}")
+            raise StoppedError(f"an event of {needed} bytes exceeds the limit of {self._topics.events.topic}")
 
     def add_together(self, records: Sequence[Record]) -> None:
         """Add all events of a command to one record batch."""
         if needed := self.events.add_all(records):
-            raise StoppedError(f"a command's events of {needed} bytes exceed the limit of {self._topics.events[0]}")
+            raise StoppedError(f"a command's events of {needed} bytes exceed the limit of {self._topics.events.topic}")
 
     def add_snapshot(self, key: bytes, value: bytes, timestamp_ms: int) -> int:
         """Add a snapshot, and return 0; one that the topic would not take is left out: it is only a shortcut."""
@@ -65,7 +66,7 @@ class KafkaWrites:
     def add_outcomes(self, records: Sequence[Record]) -> None:
         """Add outcomes. Their size is bounded by the bounds of what they repeat."""
         if needed := self._outcomes.add_each(records):
-            raise StoppedError(f"an outcome of {needed} bytes exceeds the limit of {self._topics.outcomes[0]}")
+            raise StoppedError(f"an outcome of {needed} bytes exceeds the limit of {self._topics.outcomes.topic}")
         if records:
             self._last_outcome = records[-1][1]
 
@@ -78,24 +79,24 @@ class KafkaWrites:
         """Add a dead letter: the offending bytes with the reason in headers."""
         if self._other(self._topics.dead, "dead-letters").add(key, value, timestamp_ms, headers):
             raise StoppedError(
-                f"a dead letter of {len(value or b'')} bytes exceeds the limit of {self._topics.dead[0]}"
+                f"a dead letter of {len(value or b'')} bytes exceeds the limit of {self._topics.dead.topic}"
             )
 
     def add_forward(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int, headers: bytes) -> bool:
         """Add the copy of a misplaced command for another partition; False if it is too large for the topic."""
         if measured(key, value, timestamp_ms, headers) > self._topics.limits["commands"]:
             return False
-        where = (self._topics.commands[0], partition)
+        where = TopicPartition(self._topics.commands.topic, partition)
         return not self._other(where, "commands").add(key, value, timestamp_ms, headers)
 
-    def _other(self, where: Where, role: str) -> PartitionBatches:
+    def _other(self, where: TopicPartition, role: str) -> PartitionBatches:
         if where not in self._others:
             # the topic of commands is uncompressed: the broker would unpack them again
             codec = "none" if role == "commands" else self._codec
             self._others[where] = PartitionBatches(self._topics.limits[role], codec)
         return self._others[where]
 
-    def by_partition(self) -> dict[Where, list[Any]]:
+    def by_partition(self) -> dict[TopicPartition, list[Any]]:
         """Return the batches of each partition that has any."""
         all_of = {self._topics.events: self.events, self._topics.outcomes: self._outcomes, **self._others}
         return {where: batches.batches for where, batches in all_of.items() if batches.count}
@@ -142,7 +143,7 @@ class KafkaShardLog(KafkaRecovery):
         batches = writes.by_partition()
         committed = known
 
-        def metadata(produced: Mapping[Where, Sequence[int]]) -> str:
+        def metadata(produced: Mapping[TopicPartition, Sequence[int]]) -> str:
             nonlocal committed
             if outcomes := batches.get(self._topics.outcomes, ()):
                 first, *_, last = *produced[self._topics.outcomes], produced[self._topics.outcomes][-1]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import JournalRecord, LogState, OutcomeRecord, StoppedError
 from annals.topics.group_metadata import NOTHING_KNOWN, decode_metadata, digest_of
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from annals.agents.ports import CommandRecord, CopyRecord, DeadLetterRecord, KeyAndValue
     from annals.workers.kafka.protocol.record_batches import Record
 
-    Where = tuple[str, int]
 
 log = structlog.get_logger(__name__)
 
@@ -57,18 +57,25 @@ class ShardTopics:
         has_restore_points: whether there is a topic for them.
         """
         self.partition = partition
-        self.commands: Where = (names.commands(kind), partition)
-        self.events: Where = (names.events(kind), partition)
-        self.outcomes: Where = (names.outcomes(kind), partition)
-        self.snapshots: Where = (names.snapshots(kind), partition)
-        self.restore: Where | None = (names.restore(kind), partition) if has_restore_points else None
-        self.dead: Where = (names.dead_letters, partition % dead_partitions)
+        self.commands = TopicPartition(names.commands(kind), partition)
+        self.events = TopicPartition(names.events(kind), partition)
+        self.outcomes = TopicPartition(names.outcomes(kind), partition)
+        self.snapshots = TopicPartition(names.snapshots(kind), partition)
+        self.restore = TopicPartition(names.restore(kind), partition) if has_restore_points else None
+        self.dead = TopicPartition(names.dead_letters, partition % dead_partitions)
         self.limits = limits
 
     def all(self) -> list[str]:
         """Return the topics whose leaders a writer must know."""
-        more = [] if self.restore is None else [self.restore[0]]
-        return [self.commands[0], self.events[0], self.outcomes[0], self.snapshots[0], self.dead[0], *more]
+        more = [] if self.restore is None else [self.restore.topic]
+        return [
+            self.commands.topic,
+            self.events.topic,
+            self.outcomes.topic,
+            self.snapshots.topic,
+            self.dead.topic,
+            *more,
+        ]
 
 
 class KafkaRecovery(ABC):
@@ -142,25 +149,36 @@ class KafkaRecovery(ABC):
         stop, reach = seen.outcomes_stable, TAIL_OFFSETS
         while stop > seen.outcomes_start:
             begin = max(seen.outcomes_start, stop - reach)
-            found: deque[tuple[int, OutcomeRecord]] = deque()
-            size = 0
             try:
-                with reaching("outcomes"):
-                    async for records in read_partition(self._options, self._topics.outcomes, begin, stop):
-                        for record in records:
-                            offset = decimal_header(record.headers, COMMAND_OFFSET)
-                            if offset is not None and offset < seen.commands_stable:
-                                end = decimal_header(record.headers, JOURNAL_OFFSET)
-                                found.append((record.offset, OutcomeRecord(record.key, record.value, offset, end)))
-                                size += _size(found[-1])
-                            while size > STEP_BYTES and len(found) > 1:  # those before are left to the next step
-                                size -= _size(found.popleft())
-                                begin = found[0][0]
+                begin, found = await self._outcomes_between(begin, stop, seen.commands_stable)
             except StoppedError:  # expired since `look`: the journal was folded meanwhile
                 return
             if found:
-                yield [outcome for _, outcome in reversed(found)]
+                yield found
             stop, reach = begin, min(8 * (stop - begin), STEP_OFFSETS)
+
+    async def _outcomes_between(self, begin: int, stop: int, commands_stable: int) -> tuple[int, list[OutcomeRecord]]:
+        """Return the last outcomes of a range, newest first, no more than STEP_BYTES of them, and where they begin.
+
+        commands_stable: the offset below which the commands are that they may speak of.
+
+        Raises:
+            StoppedError: the range expired meanwhile.
+        """
+        found: deque[tuple[int, OutcomeRecord]] = deque()
+        size = 0
+        with reaching("outcomes"):
+            async for records in read_partition(self._options, self._topics.outcomes, begin, stop):
+                for record in records:
+                    offset = decimal_header(record.headers, COMMAND_OFFSET)
+                    if offset is not None and offset < commands_stable:
+                        end = decimal_header(record.headers, JOURNAL_OFFSET)
+                        found.append((record.offset, OutcomeRecord(record.key, record.value, offset, end)))
+                        size += _size(found[-1])
+                    while size > STEP_BYTES and len(found) > 1:  # those before are left to the next step
+                        size -= _size(found.popleft())
+                        begin = found[0][0]
+        return begin, [outcome for _, outcome in reversed(found)]
 
     async def command_at(self, offset: int) -> CommandRecord | None:
         """Return the command at an offset below the last stable one; None if there is none (any more)."""
@@ -198,7 +216,9 @@ class KafkaRecovery(ABC):
             record = await self._record_at(self._topics.events, offset, has_cid(cid))
             return None if record is None else JournalRecord(*record[:3])
 
-    async def _record_at(self, where: Where, offset: int, is_proven: Callable[[Record], bool]) -> Record | None:
+    async def _record_at(
+        self, where: TopicPartition, offset: int, is_proven: Callable[[Record], bool]
+    ) -> Record | None:
         """Read one record by the connection that is there: an opening shard asks for several."""
         try:
             return await record_at(await self._connected(), where, offset, is_proven)
@@ -238,9 +258,9 @@ class KafkaRecovery(ABC):
                         end_then = decimal_header(record.headers, JOURNAL_OFFSET)
                         yield OutcomeRecord(record.key, record.value, offset, end_then)
 
-    async def _reach(self, where: Where) -> tuple[int, int]:
+    async def _reach(self, where: TopicPartition) -> tuple[int, int]:
         """Return the first and the last stable offset of a partition."""
-        client = await connect(self._options, [where[0]])
+        client = await connect(self._options, [where.topic])
         try:
             start = await list_offsets(client, HIGH_WATERMARK, FIRST, [where])
             end = await list_offsets(client, LAST_STABLE, LAST, [where])
@@ -264,11 +284,11 @@ class KafkaRecovery(ABC):
         async for records in self._compacted(self._topics.snapshots):
             yield records
 
-    async def _compacted(self, where: Where) -> AsyncIterator[list[KeyAndValue]]:
+    async def _compacted(self, where: TopicPartition) -> AsyncIterator[list[KeyAndValue]]:
         """Yield what is there, damaged or not: who reads takes the parts and snapshots whose CIDs are named."""
-        with reaching(where[0]), expiring():
+        with reaching(where.topic), expiring():
             start, end = await self._reach(where)
-            client = await connect(self._options, [where[0]])
+            client = await connect(self._options, [where.topic])
             try:
                 async with aclosing(read_range(client, where, start, end, is_checked=False)) as steps:
                     async for records in steps:

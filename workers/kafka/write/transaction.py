@@ -37,8 +37,9 @@ from aiokafka.protocol.transaction import (
     InitProducerIdRequest,
     TxnOffsetCommitRequest,
 )
+from aiokafka.structs import TopicPartition
 
-from annals.agents.ports import FencedError, LostEndError, OutlastedError, UncertainError
+from annals.agents.ports import FencedError, OutlastedError, UncertainError
 from annals.workers.clock import loop_time
 from annals.workers.kafka.protocol.transactions_v2 import (
     FEATURE,
@@ -48,7 +49,7 @@ from annals.workers.kafka.protocol.transactions_v2 import (
     RenewingEndTxnRequest,
     finalized_level,
 )
-from annals.workers.kafka.write.batches import require_whole
+from annals.workers.kafka.write.batches import require_expected, require_whole
 from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers, error_of
 from annals.workers.kafka.write.failures import uncertain
 from annals.workers.kafka.write.transactional_ids import producer_of
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 
     from annals.workers.kafka.write.batches import RecordBatch
 
-    Where = tuple[str, int]  # topic, partition
+    Batches = Mapping[TopicPartition, Sequence[RecordBatch]]
 
 TRANSACTION_TIMEOUT_MS: Final = 10_000  # a dead worker's transaction holds readers up for no longer than this
 CONCURRENT_BACKOFF_S: Final = 0.001  # the markers of the transaction before are a broker's own append away
@@ -82,7 +83,7 @@ class Offsets(NamedTuple):
     topic: str
     partition: int
     offset: int
-    metadata: str | Callable[[Mapping[Where, Sequence[int]]], str]
+    metadata: str | Callable[[Mapping[TopicPartition, Sequence[int]]], str]
     """Its words, or what makes them of where the batches were put; what that raises ends the transaction."""
 
 
@@ -96,7 +97,7 @@ class TransactionalWriter:
         self._brokers = Brokers(options, topics)
         self._producer_id = -1
         self._epoch = -1
-        self._sequences: dict[Where, int] = {}
+        self._sequences: dict[TopicPartition, int] = {}
         self._is_implicit = False
         self._ended_at = 0.0
         self._ends_at = 0.0
@@ -149,9 +150,7 @@ class TransactionalWriter:
                 raise error(f"{self._id}: the broker does not give out a producer id")
             await asyncio.sleep(COORDINATOR_BACKOFF_S)
 
-    async def commit(
-        self, batches: Mapping[Where, Sequence[RecordBatch]], offsets: Offsets, expected: Mapping[Where, int]
-    ) -> None:
+    async def commit(self, batches: Batches, offsets: Offsets, expected: Mapping[TopicPartition, int]) -> None:
         """Write all batches and the offset in one transaction.
 
         expected: where a partition of which this is the only writer ends now. A batch that the broker puts elsewhere
@@ -201,11 +200,7 @@ class TransactionalWriter:
         await self._brokers.close()
 
     async def _transact(
-        self,
-        producer: int,
-        batches: Mapping[Where, Sequence[RecordBatch]],
-        offsets: Offsets,
-        expected: Mapping[Where, int],
+        self, producer: int, batches: Batches, offsets: Offsets, expected: Mapping[TopicPartition, int]
     ) -> tuple[int, int]:
         """Return the producer id and the epoch of the next transaction."""
         if not self._is_implicit:
@@ -219,17 +214,7 @@ class TransactionalWriter:
         elif await self._would_wait(batches):
             await self._add_partitions(producer, batches)
         produced = await self._produce(producer, batches, expected)
-        for where, first in expected.items():
-            wanted = first
-            for batch, base in zip(batches.get(where, ()), produced.get(where, ()), strict=True):
-                if base < first:
-                    message = f"{where[0]}-{where[1]} ends at offset {base}, and it reached {first} before"
-                    raise LostEndError(message, base)
-                if base != wanted:
-                    raise UncertainError(
-                        f"{where[0]}-{where[1]}: a batch was put at {base} instead of {wanted}: somebody else writes"
-                    )
-                wanted += batch.count
+        require_expected(batches, produced, expected)
         require_whole(batches, produced)
         # After the records: were the transaction ended between the two by a stray EndTxn, records without their offset
         # are found again (duplicates, the newest outcome), an offset without its records loses the commands. And not
@@ -238,7 +223,7 @@ class TransactionalWriter:
         await self._commit_offsets(producer, offsets, produced)
         return await self._end(producer)
 
-    async def _would_wait(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> bool:
+    async def _would_wait(self, batches: Batches) -> bool:
         """Whether brokers would hold implicit adding up.
 
         For a Produce they ask the coordinator again after 20 ms (`add.partitions.to.txn.retry.backoff.ms`) where it is
@@ -249,7 +234,7 @@ class TransactionalWriter:
         leaders = {await self._brokers.leader(where) for where in batches}
         return len(leaders) > 1
 
-    async def _add_partitions(self, producer: int, wheres: Collection[Where]) -> None:
+    async def _add_partitions(self, producer: int, wheres: Collection[TopicPartition]) -> None:
         topics: dict[str, list[int]] = {}
         for topic, partition in wheres:
             topics.setdefault(topic, []).append(partition)
@@ -278,10 +263,10 @@ class TransactionalWriter:
             raise next(iter(errors - {ConcurrentTransactions} or errors))(f"{type(request).__name__} was refused")
 
     async def _produce(
-        self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]], journal: Collection[Where]
-    ) -> dict[Where, list[int]]:
+        self, producer: int, batches: Batches, journal: Collection[TopicPartition]
+    ) -> dict[TopicPartition, list[int]]:
         """Send all batches; what speaks of the journal's records only with the last of those, for the same reason."""
-        bases: dict[Where, list[int]] = {where: [] for where in batches}
+        bases: dict[TopicPartition, list[int]] = {where: [] for where in batches}
         behind = max((len(batches[where]) - 1 for where in journal if where in batches), default=0)
         starts = {where: 0 if where in journal else behind for where in batches}
         rounds = max((starts[where] + len(of) for where, of in batches.items()), default=0)
@@ -293,7 +278,9 @@ class TransactionalWriter:
                     batch, sequence = of[at], self._sequences.get(where, 0)
                     self._sequences[where] = (sequence + batch.count) % SEQUENCES
                     topics = by_leader.setdefault(await self._brokers.leader(where), {})
-                    topics.setdefault(where[0], []).append((where[1], batch.build(producer, self._epoch, sequence)))
+                    topics.setdefault(where.topic, []).append(
+                        (where.partition, batch.build(producer, self._epoch, sequence))
+                    )
             for base in await _all(*(self._produce_to(producer, node, topics) for node, topics in by_leader.items())):
                 for where, offset in base.items():
                     bases[where].append(offset)
@@ -301,25 +288,26 @@ class TransactionalWriter:
 
     async def _produce_to(
         self, producer: int, node: int, topics: Mapping[str, list[tuple[int, bytes]]]
-    ) -> dict[Where, int]:
-        bases: dict[Where, int] = {}
+    ) -> dict[TopicPartition, int]:
+        bases: dict[TopicPartition, int] = {}
         end = loop_time() + BUSY_PATIENCE_S
         while loop_time() < end:
             offsets = await self._ask_to_produce(node, topics)
             bases |= {where: offset for where, offset in offsets.items() if offset is not None}
-            topics = {
-                topic: left
-                for topic, batches in topics.items()
-                if (left := [(partition, batch) for partition, batch in batches if offsets[topic, partition] is None])
-            }
-            if not topics:
+            left = [where for where, offset in offsets.items() if offset is None]
+            if not left:
                 return bases
-            await self._add_partitions(producer, [where for where, offset in offsets.items() if offset is None])
+            await self._add_partitions(producer, left)
+            topics = {
+                topic: again
+                for topic, batches in topics.items()
+                if (again := [each for each in batches if TopicPartition(topic, each[0]) in left])
+            }
         raise ConcurrentTransactions(f"the coordinator was busy for {BUSY_PATIENCE_S:.0f} s")
 
     async def _ask_to_produce(
         self, node: int, topics: Mapping[str, list[tuple[int, bytes]]]
-    ) -> dict[Where, int | None]:
+    ) -> dict[TopicPartition, int | None]:
         """Return where each batch was put; None: nowhere, since the coordinator is busy with this id."""
         client = await self.connected()
         if self.throttled_s > self._ends_at - loop_time():
@@ -332,28 +320,30 @@ class TransactionalWriter:
             request = ProduceRequest(self._id, ALL_REPLICAS, timeout, list(topics.items()))
         answer = await client.send(node, request)
         self._brokers.throttle.note(answer)
-        offsets: dict[Where, int | None] = {}
+        offsets: dict[TopicPartition, int | None] = {}
         for topic, partitions, *_ in answer.topics:
             for partition, code, offset, *_more in partitions:
                 error = error_of(code)
                 if error is ConcurrentTransactions and self._is_implicit:
-                    offsets[topic, partition] = None
+                    offsets[TopicPartition(topic, partition)] = None
                     continue
                 if error is not None:
                     raise error(f"{topic}-{partition} refused a batch, error code {code}")
                 if offset < 0:
                     raise UncertainError(f"{topic}-{partition}: the broker did not say where it put a batch")
-                offsets[topic, partition] = offset
+                offsets[TopicPartition(topic, partition)] = offset
         if len(offsets) != sum(map(len, topics.values())):
             raise UncertainError(f"{self._id}: the broker answered for {len(offsets)} partitions only")
         return offsets
 
-    async def _commit_offsets(self, producer: int, offsets: Offsets, produced: Mapping[Where, Sequence[int]]) -> None:
+    async def _commit_offsets(
+        self, producer: int, offsets: Offsets, produced: Mapping[TopicPartition, Sequence[int]]
+    ) -> None:
         group, topic, partition, offset, words = offsets
         metadata = words if isinstance(words, str) else words(produced)
         request: Any
         if self._is_implicit:
-            where = topic, partition
+            where = TopicPartition(topic, partition)
             request = ImplicitTxnOffsetCommitRequest(self._id, group, producer, self._epoch, where, offset, metadata)
         else:
             entries = [(topic, [(partition, offset, metadata)])]

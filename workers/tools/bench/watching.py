@@ -48,7 +48,7 @@ async def until_decided(
     try:
         first, last, moved_at = None, 0, perf_counter()
         while True:
-            done = sum([await _committed(client, group, (topic, partition)) for partition in counts])
+            done = sum([await _committed(client, group, TopicPartition(topic, partition)) for partition in counts])
             progress = Progress(done, [process.usage() for process in processes])
             if done > last:
                 first, last, moved_at = first or progress, done, perf_counter()
@@ -61,7 +61,7 @@ async def until_decided(
         await client.close()
 
 
-async def _committed(client: Any, group: str, where: tuple[str, int]) -> int:
+async def _committed(client: Any, group: str, where: TopicPartition) -> int:
     try:
         found = await committed(client, group, where)
     except KafkaError as error:
@@ -108,13 +108,13 @@ async def arrivals(site: Site, topic: str, word: Callable[[Any], str] = lambda _
 
 async def stable_ends(site: Site, topic: str) -> dict[int, int]:
     """Return the last stable offset of each partition."""
-    wheres = [(topic, partition) for partition in range(site.partitions)]
+    wheres = [TopicPartition(topic, partition) for partition in range(site.partitions)]
     client = await connect(client_options(site.settings), [topic])
     try:
         ends = await list_offsets(client, LAST_STABLE, LAST, wheres)
     finally:
         await client.close()
-    return {partition: ends[topic, partition] for _, partition in wheres}
+    return {partition: ends[TopicPartition(topic, partition)] for _, partition in wheres}
 
 
 @asynccontextmanager

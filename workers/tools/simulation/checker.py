@@ -1,45 +1,30 @@
 """Judges a history by what is left in its topics, and shares no code with what wrote it.
 
-Blocks are decoded by libipld and hashed by blake3; keys are placed by the producers' own murmur2. Everything else that
-a block, an outcome or a header must say is written down here once more, from the contract.
+Blocks are decoded by libipld and hashed by blake3 (`judged_records`); keys are placed by the producers' own murmur2.
+Everything else that a block, an outcome or a header must say is written down here once more, from the contract.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
-from blake3 import blake3
-from libipld import decode_dag_cbor, encode_dag_cbor, encode_multibase
+from libipld import decode_dag_cbor, encode_multibase
 
+from annals.workers.tools.simulation.judged_records import answered_by, block_of, cid_of, committed, not_aborted
 from annals.workers.tools.simulation.plan import KINDS, PARTITIONS, home_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from annals.workers.memory.partition import Entry, Record
+    from annals.workers.tools.simulation.judged_records import Logs
 
-    Logs = Mapping[tuple[str, int], Sequence[Entry]]
+    Place = tuple[str, int, int]  # of a command: its kind, partition and offset
 
-MEMBERS: Final = frozenset(
-    {
-        "actor",
-        "aggregate_id",
-        "causation_id",
-        "command_id",
-        "correlation_id",
-        "data",
-        "kind",
-        "previous",
-        "recorded_at",
-        "schema_version",
-        "type",
-        "version",
-    }
-)
 EVENTS_OF: Final = {"OpenCounter": "CounterOpened", "RenameCounter": "CounterRenamed", "CloseCounter": "CounterClosed"}
 
 
@@ -126,7 +111,7 @@ class _Checker:
 
     def _records(self, topic: str, partition: int) -> Iterator[tuple[int, Record]]:
         """Yield the committed records, each with the base offset of its batch."""
-        return _committed(self._logs[topic, partition])
+        return committed(self._logs[topic, partition])
 
     def _commands(self, kind: str, partition: int) -> Iterator[Command]:
         for _, record in self._records(f"commands.{kind}", partition):
@@ -141,7 +126,7 @@ class _Checker:
         voids: set[str] = set()
         for batch, record in self._records(f"events.{kind}", partition):
             where = f"events.{kind}-{partition} offset {record.offset}"
-            block = _block(record.value or b"")
+            block = block_of(record.value or b"")
             key = (record.key or b"").decode()
             is_ours = block is not None and block["kind"] == kind and block["aggregate_id"] == key
             if block is None or not is_ours or home_of(key.encode()) != partition:
@@ -151,7 +136,7 @@ class _Checker:
                 ):
                     self._wrong(f"foreign: {where}")
                 continue
-            chain, cid = self._chains[kind, key], _cid_text(record.value or b"")
+            chain, cid = self._chains[kind, key], cid_of(record.value or b"")
             version, previous = block["version"], block["previous"]
             head = chain[-1].cid if chain else None
             said = None if previous is None else encode_multibase("b", previous)
@@ -171,58 +156,66 @@ class _Checker:
         """Each command's events are in the journal once, whole, in one batch."""
         for (kind, aggregate), chain in self._chains.items():
             runs: dict[str, list[list[Event]]] = defaultdict(list)
-            last = None
-            for event in chain:
-                command_id = event.block["command_id"]
-                if command_id != last:
-                    runs[command_id].append([])
-                runs[command_id][-1].append(event)
-                last = command_id
+            for command_id, run in groupby(chain, key=lambda event: event.block["command_id"]):
+                runs[command_id].append(list(run))
             for command_id, found in runs.items():
-                if command_id in self._strangers:
-                    continue
-                name = f"{command_id} of {kind} {aggregate}"
-                if len(found) > 1:
-                    self._wrong(f"doubled: {name}")
-                content = sent.get((kind, aggregate, command_id))
-                if content is None:
-                    self._wrong(f"made up: {name}")
-                    continue
-                wanted = (
-                    ["Counted"] * content["data"]["parts"]
-                    if content["type"] == "Count"
-                    else [EVENTS_OF[content["type"]]]
-                )
-                for run in found:
-                    if [event.block["type"] for event in run] != wanted and len(found) == 1:
-                        self._wrong(f"torn: {name}: {[event.block['type'] for event in run]}")
-                    if len({event.batch for event in run}) > 1:
-                        self._wrong(f"torn over batches: {name}")
+                if command_id not in self._strangers:
+                    name = f"{command_id} of {kind} {aggregate}"
+                    self._caused_by(name, sent.get((kind, aggregate, command_id)), found)
+
+    def _caused_by(self, name: str, content: Mapping[str, Any] | None, found: Sequence[Sequence[Event]]) -> None:
+        """Hold a command's events against it. content: None if nobody sent it; found: each run of them in the chain."""
+        if len(found) > 1:
+            self._wrong(f"doubled: {name}")
+        if content is None:
+            self._wrong(f"made up: {name}")
+            return
+        is_counting = content["type"] == "Count"
+        wanted = ["Counted"] * content["data"]["parts"] if is_counting else [EVENTS_OF[content["type"]]]
+        for run in found:
+            types = [event.block["type"] for event in run]
+            if types != wanted and len(found) == 1:
+                self._wrong(f"torn: {name}: {types}")
+            if len({event.batch for event in run}) > 1:
+                self._wrong(f"torn over batches: {name}")
 
     def _answers(self, commands: Sequence[Command]) -> None:
         """Each command's record has one answer, and it is true."""
         at = {(command.kind, command.partition, command.offset): command for command in commands}
-        answers: dict[tuple[str, int, int], list[str]] = defaultdict(list)
-        lost_answers: set[tuple[str, int, int]] = set()
+        answers: dict[Place, list[str]] = defaultdict(list)
+        lost = self._outcomes(at, answers)
+        self._copies(commands, answers)
+        self._dead_letters(at, answers)
+        for place, command in at.items():
+            self._answered(place, command, self._left(place, answers.get(place, [])), is_lost=place in lost)
+
+    def _outcomes(self, at: Mapping[Place, Command], answers: Mapping[Place, list[str]]) -> set[Place]:
+        """Hold outcomes against their commands, and add them to the answers; return whose outcomes were cut off."""
+        lost_answers: set[Place] = set()
         for kind in KINDS:
             for partition in range(PARTITIONS):
                 where = f"outcomes.{kind}", partition
                 lost = self._excuses.lost_answers.get(where, ())
-                for _, record in _not_aborted(lost):
-                    lost_answers.add((kind, partition, _answered_by(record)))
-                for _, record in _committed(self._logs[where]):
-                    answers[kind, partition, _answered_by(record)].append("outcome")
+                lost_answers.update((kind, partition, answered_by(record)) for _, record in not_aborted(lost))
+                for _, record in committed(self._logs[where]):
+                    answers[kind, partition, answered_by(record)].append("outcome")
                 for entries in (lost, self._logs[where]):
-                    for _, record in _committed(entries):
-                        command = at.get((kind, partition, _answered_by(record)))
+                    for _, record in committed(entries):
+                        command = at.get((kind, partition, answered_by(record)))
                         self._outcome(kind, partition, record, dict(record.headers), command)
+        return lost_answers
+
+    def _copies(self, commands: Sequence[Command], answers: Mapping[Place, list[str]]) -> None:
+        """Add to the answers the copies of commands that were forwarded."""
         for command in commands:
             origin = dict(command.record.headers)
             if "origin-partition" in origin:
                 partition, offset = int(origin["origin-partition"] or b""), int(origin["origin-offset"] or b"")
-                start = self._excuses.starts.get((f"commands.{command.kind}", command.partition), 0)
-                is_expired = command.offset < start
+                is_expired = command.offset < self._start(command)
                 answers[command.kind, partition, offset].append("expired copy" if is_expired else "copy")
+
+    def _dead_letters(self, at: Mapping[Place, Command], answers: Mapping[Place, list[str]]) -> None:
+        """Hold dead letters against what they are of, and add them to the answers."""
         for _, record in self._records("dead-letters", 0):
             headers = dict(record.headers)
             kind = (headers["source-topic"] or b"").decode().removeprefix("commands.")
@@ -231,30 +224,34 @@ class _Checker:
             original = at.get(source)
             if original is None or original.record.value != record.value:
                 self._wrong(f"dead letter of no record: {source}")
-        for place, command in at.items():
-            found = answers.get(place, [])
-            has_lost_offset = place[:2] in self._excuses.lost_offsets
-            if has_lost_offset and "expired copy" in found:  # nothing tells any more that it was forwarded
-                found = [each for each in found if each == "copy"][-1:] or ["copy"]
-            found = ["copy" if each == "expired copy" else each for each in found]
-            if place[:2] in self._excuses.decided_again:
-                found = found[:1]
-            said = command.content["id"] if command.content else "no command"
-            name = f"commands.{command.kind}-{command.partition} offset {command.offset} ({said})"
-            if not found:
-                is_told = not has_lost_offset and place[2] >= self._excuses.starts.get(
-                    (f"commands.{command.kind}", command.partition), 0
-                )
-                if is_told or place not in lost_answers:  # else it counts as decided, or has expired since
-                    self._wrong(f"lost: {name}")
-            elif len(found) > 1 and not (set(found) == {"dead letter"} and place[:2] in self._excuses.lost_offsets):
-                self._wrong(f"answered again: {name}: {found}")
-            elif (set(found) == {"dead letter"}) != (command.content is None):
-                self._wrong(f"{found[0]} for {name}")
-            elif command.content and (found == ["copy"]) != (
-                home_of(command.content["aggregate_id"].encode()) != command.partition
-            ):
-                self._wrong(f"{found[0]} for {name}, which belongs elsewhere")
+
+    def _left(self, place: Place, found: list[str]) -> list[str]:
+        """Return the answers that count, where faults excuse others."""
+        if place[:2] in self._excuses.lost_offsets and "expired copy" in found:
+            found = [each for each in found if each == "copy"][-1:]  # nothing tells any more that it was forwarded
+            found = found or ["copy"]
+        found = ["copy" if each == "expired copy" else each for each in found]
+        return found[:1] if place[:2] in self._excuses.decided_again else found
+
+    def _answered(self, place: Place, command: Command, found: Sequence[str], *, is_lost: bool) -> None:
+        """Hold the answers that count against what the command is. is_lost: one was cut off."""
+        content, has_lost_offset = command.content, place[:2] in self._excuses.lost_offsets
+        said = content["id"] if content else "no command"
+        name = f"commands.{command.kind}-{command.partition} offset {command.offset} ({said})"
+        if not found:
+            is_told = not has_lost_offset and command.offset >= self._start(command)
+            if is_told or not is_lost:  # else it counts as decided, or has expired since
+                self._wrong(f"lost: {name}")
+        elif len(found) > 1 and not (set(found) == {"dead letter"} and has_lost_offset):
+            self._wrong(f"answered again: {name}: {found}")
+        elif (set(found) == {"dead letter"}) != (content is None):
+            self._wrong(f"{found[0]} for {name}")
+        elif content and (found == ["copy"]) != (home_of(content["aggregate_id"].encode()) != command.partition):
+            self._wrong(f"{found[0]} for {name}, which belongs elsewhere")
+
+    def _start(self, command: Command) -> int:
+        """Return the first offset that is left where a command is."""
+        return self._excuses.starts.get((f"commands.{command.kind}", command.partition), 0)
 
     def _outcome(
         self, kind: str, partition: int, record: Record, headers: dict[str, bytes | None], command: Command | None
@@ -333,63 +330,3 @@ def journal_of(logs: Logs, kind: str, partition: int) -> tuple[dict[str, list[Ev
 def heads_of(logs: Logs, kind: str, partition: int) -> dict[str, tuple[int, str]]:
     """Return version and head of each aggregate in a journal."""
     return {key: (len(chain), chain[-1].cid) for key, chain in journal_of(logs, kind, partition)[0].items()}
-
-
-def cid_text(cid: bytes) -> str:
-    """Return a CID in text."""
-    return str(encode_multibase("b", cid))
-
-
-def cids_of(entries: Iterable[Entry]) -> set[str]:
-    """Return the CIDs, in text, of the blocks in batches that were not aborted."""
-    return {
-        _cid_text(record.value or b"")
-        for entry in entries
-        if not entry.is_marker and entry.status.value != "aborted"
-        for record in entry.records()
-        if _block(record.value or b"") is not None
-    }
-
-
-def journal_cids(logs: Logs, kind: str, partition: int) -> set[str]:
-    """Return the CIDs of the blocks in a journal."""
-    return {
-        _cid_text(record.value or b"")
-        for _, record in _committed(logs[f"events.{kind}", partition])
-        if _block(record.value or b"") is not None
-    }
-
-
-def heads_handed_out(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """Return the outcomes in batches, as clients got and kept them."""
-    return [orjson.loads(record.value or b"") for _, record in _committed(entries)]
-
-
-def _answered_by(outcome: Record) -> int:
-    return int(dict(outcome.headers)["command-offset"] or b"-1")
-
-
-def _committed(entries: Iterable[Entry]) -> Iterator[tuple[int, Record]]:
-    return _not_aborted(entry for entry in entries if entry.status.value == "committed")
-
-
-def _not_aborted(entries: Iterable[Entry]) -> Iterator[tuple[int, Record]]:
-    """Yield the records of batches; one that was cut off open may be of a transaction that was committed later."""
-    for entry in entries:
-        if not entry.is_marker and entry.status.value != "aborted":
-            for record in entry.records():
-                yield entry.base, record
-
-
-def _block(value: bytes) -> dict[str, Any] | None:
-    """Return a block's map; None for what is no event."""
-    try:
-        block = decode_dag_cbor(value)
-    except ValueError:
-        return None
-    is_event = isinstance(block, dict) and block.keys() == MEMBERS and encode_dag_cbor(block) == value
-    return block if is_event else None
-
-
-def _cid_text(block: bytes) -> str:
-    return str(encode_multibase("b", b"\x01\x71\x1e\x20" + blake3(block).digest()))

@@ -11,10 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from annals.agents.ports import Changes, CommandEvents, Position, Stored
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.reading_disks import DiskRows, RowStores
-
-    Key = tuple[str, int]  # kind, partition
 
 
 class DiskStore(MemoryStore):

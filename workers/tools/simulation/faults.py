@@ -10,10 +10,10 @@ from libipld import encode_dag_cbor
 from annals.agents.writing.shards.shard import Phase
 from annals.workers.memory.partition import Status
 from annals.workers.tools.simulation.broker_faults import BrokerFaults
-from annals.workers.tools.simulation.checker import cids_of
 from annals.workers.tools.simulation.disks import copy_of
 from annals.workers.tools.simulation.entries import NO_BLOCK, has_events, is_open, older_than, whole_ends
 from annals.workers.tools.simulation.group import KEYS, SESSION_S
+from annals.workers.tools.simulation.judged_records import cids_of
 from annals.workers.tools.simulation.plan import (
     BROKER_FAULTS,
     LONGEST_S,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from annals.workers.memory.partition import Entry
-    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.plan import Fault
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World

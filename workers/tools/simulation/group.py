@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from annals.workers.tools.simulation.plan import KINDS, PARTITIONS
 
 if TYPE_CHECKING:
-    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World
 

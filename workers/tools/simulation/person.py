@@ -15,14 +15,14 @@ from annals.topics.group_metadata import NOTHING_KNOWN, GroupMetadata, decode_me
 from annals.workers.audit.acceptance import Comparison, Deployment, accept, compare, kept_heads
 from annals.workers.kafka.connections import CLUSTER
 from annals.workers.memory.client import Cluster
-from annals.workers.tools.simulation.checker import heads_handed_out, journal_cids
+from annals.workers.tools.simulation.judged_records import heads_handed_out, journal_cids
 from annals.workers.tools.simulation.plan import PARTITIONS
 from annals.workers.tools.simulation.process import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World
 

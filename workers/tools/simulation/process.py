@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.ports import Ends
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Delivery
     from annals.agents.writing.recovery.losses import Known
-    from annals.workers.tools.simulation.disks import Host, Key
+    from annals.workers.partitions import Key
+    from annals.workers.tools.simulation.disks import Host
     from annals.workers.tools.simulation.world import World
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -239,9 +241,9 @@ class Process:
     async def _look(self, client: Any) -> None:
         names = self.world.names
         asked = {key: (shard, shard.ends()) for key, shard in self.shards.items()}
-        journals = [(names.events(kind), partition) for kind, partition in asked]
-        outcomes = [(names.outcomes(kind), partition) for kind, partition in asked]
-        commands = [(names.commands(kind), partition) for kind, partition in asked]
+        journals = [TopicPartition(names.events(kind), partition) for kind, partition in asked]
+        outcomes = [TopicPartition(names.outcomes(kind), partition) for kind, partition in asked]
+        commands = [TopicPartition(names.commands(kind), partition) for kind, partition in asked]
         ends = await list_offsets(client, HIGH_WATERMARK, LAST, [*journals, *outcomes, *commands])
         starts = await list_offsets(client, HIGH_WATERMARK, FIRST, journals)
         for (shard, known), journal, answers, own in zip(asked.values(), journals, outcomes, commands, strict=True):

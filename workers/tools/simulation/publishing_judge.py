@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from annals.schemas.subscription import Definition
     from annals.workers.memory.partition import Entry, Record
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.checker import Event
-    from annals.workers.tools.simulation.disks import Key
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World
 

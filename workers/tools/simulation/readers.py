@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from annals.agents.ports import Clock, Delivery
-    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World
 
@@ -248,7 +248,7 @@ class Readers:
             kind,
             partition,
             KafkaRangedJournal(client, *where),
-            KafkaAcknowledged(client, self._group, (world.names.commands(kind), partition)),
+            KafkaAcknowledged(client, self._group, TopicPartition(world.names.commands(kind), partition)),
         )
         shard = JudgedShard(
             world.deciders[kind],

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from annals.agents.reading.ports import ReadingStore
-    from annals.workers.tools.simulation.disks import Host, Key
+    from annals.workers.partitions import Key
+    from annals.workers.tools.simulation.disks import Host
     from annals.workers.tools.simulation.process import Process
 
 

@@ -10,7 +10,7 @@ from annals.workers.tools.simulation.group import KEYS
 from annals.workers.tools.simulation.plan import LONGEST_S
 
 if TYPE_CHECKING:
-    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.faults import Faults
     from annals.workers.tools.simulation.plan import Fault
     from annals.workers.tools.simulation.process import Process

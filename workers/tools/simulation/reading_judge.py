@@ -12,11 +12,13 @@ import msgspec
 from blake3 import blake3
 from libipld import decode_multibase, encode_dag_cbor
 
-from annals.workers.tools.simulation.checker import cid_text, journal_cids, journal_of
+from annals.workers.tools.simulation.checker import journal_of
+from annals.workers.tools.simulation.judged_records import cid_text, journal_cids
 
 if TYPE_CHECKING:
-    from annals.workers.tools.simulation.checker import Event, Logs
-    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.partitions import Key
+    from annals.workers.tools.simulation.checker import Event
+    from annals.workers.tools.simulation.judged_records import Logs
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.reading_disks import DiskRows
     from annals.workers.tools.simulation.world import World

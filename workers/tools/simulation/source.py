@@ -31,7 +31,8 @@ class SimulatedSource:
         self._position = 0
         self._delivered_until = 0
         self._is_paused = False
-        self._rng = process.world.chance(f"source of {process.number} {partition}")
+        # As a plain pair reads: another text would be another history of each seed.
+        self._rng = process.world.chance(f"source of {process.number} {tuple(partition)}")
 
     def deliver_from(self, offset: int) -> None:
         """Deliver from this offset on. What was fetched before belongs to an older generation."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from annals.agents.ports import Clock, StandbyTelemetry
-    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.process import Process
 
 CACHE_BYTES: Final = 4_000

@@ -12,11 +12,12 @@ from annals.agents.writing.shards.shard import Phase
 from annals.topics.names import TopicNames
 from annals.workers.memory.cluster import NO_HEADERS, MemoryCluster, Topic
 from annals.workers.memory.partition import Rules, Status
-from annals.workers.tools.simulation.checker import cid_text, heads_of
+from annals.workers.tools.simulation.checker import heads_of
 from annals.workers.tools.simulation.counter import counter_decider
 from annals.workers.tools.simulation.disks import Host
 from annals.workers.tools.simulation.faults import Faults
 from annals.workers.tools.simulation.group import KEYS, Group
+from annals.workers.tools.simulation.judged_records import cid_text
 from annals.workers.tools.simulation.loop import SimulatedLoop
 from annals.workers.tools.simulation.person import Person
 from annals.workers.tools.simulation.plan import HOSTS, KINDS, PARTITIONS, Plan, Weather

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.structs import TopicPartition
 from click.testing import CliRunner
 
 from annals.schemas.cid import cid_of, cid_text
@@ -48,7 +49,7 @@ async def known(settings: Settings, kind: str) -> list[GroupMetadata]:
     client = await connect(client_options(settings), [topic])
     try:
         group = f"{settings.topic_prefix}annals"
-        found = [await committed(client, group, (topic, partition)) for partition in range(PARTITIONS)]
+        found = [await committed(client, group, TopicPartition(topic, partition)) for partition in range(PARTITIONS)]
         return [decode_metadata(each[1]) for each in found if each is not None]
     finally:
         await client.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from annals.agents.dead_letters.selection import Selection
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.broker
 
-Where = tuple[str, int]
 OLDEST_MS = 1_700_000_000_000
 
 
@@ -37,11 +37,11 @@ class Read:
     """The offsets that were asked for, and the records that came, by partition."""
 
     def __init__(self) -> None:
-        self.asked: dict[Where, list[int]] = {}
-        self.records: dict[Where, list[int]] = {}
+        self.asked: dict[TopicPartition, list[int]] = {}
+        self.records: dict[TopicPartition, list[int]] = {}
 
     async def range(
-        self, client: AIOKafkaClient, where: Where, start: int, end: int, most_bytes: int = FETCH_BYTES
+        self, client: AIOKafkaClient, where: TopicPartition, start: int, end: int, most_bytes: int = FETCH_BYTES
     ) -> AsyncGenerator[list[Any]]:
         self.asked.setdefault(where, []).extend(range(start, end))
         async for records in read_range(client, where, start, end, most_bytes):
@@ -109,7 +109,7 @@ async def scene(bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPat
 
 
 async def test_no_record_is_read_twice(scene: Scene) -> None:
-    letters, audit = (scene.names.dead_letters, 0), (scene.names.audit, 0)
+    letters, audit = (scene.names.dead_letters, 0), TopicPartition(scene.names.audit, 0)
     assert await scene.numbers() == (0, 0)
     assert scene.read.records == {}
 
@@ -137,7 +137,7 @@ async def test_a_moment_that_no_number_holds_is_none(scene: Scene) -> None:
 
 
 async def test_listing_reads_what_is_settled_on_from_where_the_metrics_are(scene: Scene) -> None:
-    audit = (scene.names.audit, 0)
+    audit = TopicPartition(scene.names.audit, 0)
     await scene.write_letters(0, 1, 2)
     await scene.settle(0)
     assert await scene.numbers() == (2, OLDEST_MS / 1_000 + 1)

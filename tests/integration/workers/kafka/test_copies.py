@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import TopicPartition
 
 from annals.workers.kafka.read import forwarded_commands as copies
 from chained import WITHIN_S, make_topics
@@ -32,7 +33,7 @@ async def write(bootstrap: str, topic: str, *records: tuple[int, bytes, tuple[in
 async def copies_of(bootstrap: str, topic: str, partition: int = 0, tell=pytest.fail) -> list[tuple[int, int, bytes]]:
     """What is found: partition, offset of the original, value."""
     options = {"bootstrap_servers": bootstrap}
-    steps = [step async for step in copies.copies_of(options, (topic, partition), tell)]
+    steps = [step async for step in copies.copies_of(options, TopicPartition(topic, partition), tell)]
     return [(copy.partition, copy.offset, copy.value) for step in steps for copy in step]
 
 
@@ -55,7 +56,9 @@ async def test_a_copy_has_the_headers_of_its_original_and_its_origin_behind_them
             [origin[0], ("origin-offset", b"-7")],
         ):
             await producer.send_and_wait(topic, b"v", b"k", partition=1, headers=headers)
-    (step,) = [step async for step in copies.copies_of({"bootstrap_servers": bootstrap}, (topic, 0), pytest.fail)]
+    (step,) = [
+        step async for step in copies.copies_of({"bootstrap_servers": bootstrap}, TopicPartition(topic, 0), pytest.fail)
+    ]
     assert step == [(1, 7, b"k", b"v", ours)]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka.client import AIOKafkaClient
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import DamagedBatchError
 from annals.workers.kafka.connections import connect
@@ -25,7 +26,7 @@ WITHIN_S = 60
 HEAD = struct.Struct(">qi")  # a batch's base offset, and its length behind these two
 COUNT, AT = 6, 3
 TOPIC = "events.person"
-WHERE = (TOPIC, 0)
+WHERE = TopicPartition(TOPIC, 0)
 NAMED = f"{TOPIC}-0: the record batch at offset {AT} is damaged"
 EVENTS: list[Sealed] = chain("p-1", COUNT)
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import OutlastedError
 from annals.topics.wire import encode_headers
@@ -47,7 +48,7 @@ async def commit(writer: TransactionalWriter, prefix: str, *, batches: int, size
         assert not made.add(b"k", os.urandom(size - 200), int(time.time() * 1000), NOTHING)
     assert len(made.batches) == batches
     offsets = Offsets(f"{prefix}g", f"{prefix}t", 0, 1, "")
-    await writer.commit({(f"{prefix}t", 0): made.batches}, offsets, {})
+    await writer.commit({TopicPartition(f"{prefix}t", 0): made.batches}, offsets, {})
 
 
 async def test_a_transaction_that_goes_beyond_a_quota_with_its_last_request_is_committed(
@@ -83,7 +84,7 @@ async def test_a_range_is_read_though_a_quota_has_the_brokers_send_nothing_for_s
     async with limited(bootstrap, topic_prefix, consumer_byte_rate=200_000):
         client = await connect({"bootstrap_servers": bootstrap, "client_id": topic_prefix}, [topic])
         try:
-            offsets = [each[0] async for some in read_range(client, (topic, 0), 0, 26) for each in some]
+            offsets = [each[0] async for some in read_range(client, TopicPartition(topic, 0), 0, 26) for each in some]
         finally:
             await client.close()
     assert offsets == list(range(26))

@@ -39,11 +39,13 @@ async def connected(bootstrap: str, topic: str) -> AsyncIterator[AIOKafkaClient]
 
 
 async def end_of(client: AIOKafkaClient, topic: str) -> int:
-    return (await list_offsets(client, LAST_STABLE, LAST, [(topic, 0)]))[topic, 0]
+    return (await list_offsets(client, LAST_STABLE, LAST, [TopicPartition(topic, 0)]))[TopicPartition(topic, 0)]
 
 
 async def values(client: AIOKafkaClient, topic: str, start: int, end: int) -> list[tuple[int, bytes | None]]:
-    return [(each[0], each[2]) async for some in read_range(client, (topic, 0), start, end) for each in some]
+    return [
+        (each[0], each[2]) async for some in read_range(client, TopicPartition(topic, 0), start, end) for each in some
+    ]
 
 
 async def transaction(bootstrap: str, topic: str, name: str, texts: list[bytes], *, aborts: bool = False) -> None:
@@ -63,7 +65,7 @@ async def test_a_range_is_its_records_with_keys_values_and_headers(bootstrap: st
     events = chain("p-1", 5)
     await write(bootstrap, topic, events)
     async with connected(bootstrap, topic) as client:
-        found = [each async for some in read_range(client, (topic, 0), 0, 5) for each in some]
+        found = [each async for some in read_range(client, TopicPartition(topic, 0), 0, 5) for each in some]
     assert [(*each[:3], headers_of(each[3])) for each in found] == [
         (offset, each.key, each.value, each.headers) for offset, each in enumerate(events)
     ]
@@ -103,7 +105,7 @@ async def test_more_than_one_fetch_is_joined_without_a_seam(bootstrap: str, topi
     events = chain("p-1", 60, data={"text": "x" * 100_000})
     await write(bootstrap, topic, events)
     async with connected(bootstrap, topic) as client:
-        steps = [len(some) async for some in read_range(client, (topic, 0), 0, 60)]
+        steps = [len(some) async for some in read_range(client, TopicPartition(topic, 0), 0, 60)]
         assert sum(steps) == 60
         assert len(steps) > 2
 
@@ -118,7 +120,7 @@ async def test_a_record_larger_than_a_fetch_is_read(bootstrap: str, topic: str) 
 async def test_reading_may_be_given_up_in_the_midst(bootstrap: str, topic: str) -> None:
     await write(bootstrap, topic, chain("p-1", 60, data={"text": "x" * 100_000}))
     async with connected(bootstrap, topic) as client:
-        reading = read_range(client, (topic, 0), 0, 60)
+        reading = read_range(client, TopicPartition(topic, 0), 0, 60)
         await anext(reading)
         await reading.aclose()
         assert [offset for offset, _ in await values(client, topic, 59, 60)] == [59]
@@ -140,7 +142,7 @@ async def test_a_connection_that_was_lost_is_made_anew(bootstrap: str, topic: st
     await write(bootstrap, topic, chain("p-1", 60, data={"text": "x" * 100_000}))
     async with connected(bootstrap, topic) as client, asyncio.timeout(60):
         offsets = []
-        async for some in read_range(client, (topic, 0), 0, 60):
+        async for some in read_range(client, TopicPartition(topic, 0), 0, 60):
             offsets += [each[0] for each in some]
             for connection in list(client._conns.values()):
                 connection.close()
@@ -161,7 +163,7 @@ async def test_leaders_that_stay_away_are_waited_for_and_then_told(
 
         monkeypatch.setattr(client, "send", fail)
         with pytest.raises(KafkaConnectionError, match="TimeoutError"):
-            await bounds(client, [(topic, 0)])
+            await bounds(client, [TopicPartition(topic, 0)])
         assert asked > 1
         monkeypatch.setattr(client.cluster, "leader_for_partition", lambda _: None)
         with pytest.raises(KafkaConnectionError, match="has no leader"):
@@ -175,6 +177,6 @@ async def test_what_is_refused_is_told_at_once(bootstrap: str, topic: str, monke
     async with connected(bootstrap, topic) as client:
         monkeypatch.setattr(client, "send", refuse)
         with pytest.raises(TopicAuthorizationFailedError):
-            await bounds(client, [(topic, 0)])
+            await bounds(client, [TopicPartition(topic, 0)])
         with pytest.raises(TopicAuthorizationFailedError):
             await values(client, topic, 0, 1)

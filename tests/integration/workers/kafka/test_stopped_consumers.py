@@ -71,7 +71,7 @@ async def test_a_reading_that_is_cancelled_once_more_while_it_stops_disconnects(
         return made[0]
 
     async def read() -> None:
-        async for _ in read_partition({"bootstrap_servers": bootstrap}, (topic, 0), 0, 1_000):
+        async for _ in read_partition({"bootstrap_servers": bootstrap}, TopicPartition(topic, 0), 0, 1_000):
             pass
 
     monkeypatch.setattr(committed_records, "reading_consumer", making)

@@ -77,11 +77,11 @@ async def writer(new_writer: Callable[[str], TransactionalWriter]) -> Transactio
     return made
 
 
-def batches(topic: str, *values: bytes, partition: int = 0) -> dict[tuple[str, int], list[RecordBatch]]:
+def batches(topic: str, *values: bytes, partition: int = 0) -> dict[TopicPartition, list[RecordBatch]]:
     made = PartitionBatches(LIMIT)
     for value in values:
         made.add(None, value, int(time.time() * 1000), NOTHING)
-    return {(topic, partition): made.batches}
+    return {TopicPartition(topic, partition): made.batches}
 
 
 def offsets(topic: str, next_offset: int) -> Offsets:
@@ -116,8 +116,8 @@ async def test_the_cluster_says_which_version_it_has(cluster: str, level: int, w
 async def test_what_one_transaction_wrote_is_there_with_its_offset(
     cluster: str, topic: str, writer: TransactionalWriter
 ) -> None:
-    await writer.commit(batches(topic, b"a", b"b"), offsets(topic, 7), {(topic, 0): 0})
-    await writer.commit(batches(topic, b"c"), offsets(topic, 8), {(topic, 0): 3})  # behind a marker
+    await writer.commit(batches(topic, b"a", b"b"), offsets(topic, 7), {TopicPartition(topic, 0): 0})
+    await writer.commit(batches(topic, b"c"), offsets(topic, 8), {TopicPartition(topic, 0): 3})  # behind a marker
     await writer.commit({}, offsets(topic, 9), {})
     await writer.fence()  # answered once the marker is written, by which the offset is there
     assert await values(cluster, topic) == [b"a", b"b", b"c"]
@@ -147,7 +147,7 @@ async def test_transactions_that_follow_at_once_wait_for_the_markers_of_the_one_
     written, at = [], 0
     for number in range(300):
         value = b"%d" % number
-        await writer.commit(batches(topic, value), offsets(topic, number), {(topic, 0): at})
+        await writer.commit(batches(topic, value), offsets(topic, number), {TopicPartition(topic, 0): at})
         written.append(value)
         at += 2
     assert await values(cluster, topic) == written
@@ -171,7 +171,7 @@ async def test_a_coordinator_that_stays_busy_is_given_up(
 async def test_an_older_writer_is_fenced_and_says_so(
     cluster: str, topic: str, writer: TransactionalWriter, new_writer: Callable[[str], TransactionalWriter]
 ) -> None:
-    await writer.commit(batches(topic, b"a"), offsets(topic, 1), {(topic, 0): 0})
+    await writer.commit(batches(topic, b"a"), offsets(topic, 1), {TopicPartition(topic, 0): 0})
     newer = new_writer("writer")
     await newer.fence()
     with pytest.raises(FencedError):
@@ -183,9 +183,9 @@ async def test_an_older_writer_is_fenced_and_says_so(
 async def test_where_the_end_is_below_the_known_one_nothing_is_committed(
     cluster: str, topic: str, writer: TransactionalWriter
 ) -> None:
-    await writer.commit(batches(topic, b"a"), offsets(topic, 1), {(topic, 0): 0})
+    await writer.commit(batches(topic, b"a"), offsets(topic, 1), {TopicPartition(topic, 0): 0})
     with pytest.raises(LostEndError, match="ends at offset 2, and it reached 9 before") as raised:
-        await writer.commit(batches(topic, b"b"), offsets(topic, 2), {(topic, 0): 9})
+        await writer.commit(batches(topic, b"b"), offsets(topic, 2), {TopicPartition(topic, 0): 9})
     assert raised.value.end == 2
     await writer.fence()  # ends what is open
     assert await values(cluster, topic) == [b"a"]
@@ -198,7 +198,7 @@ async def test_where_somebody_else_wrote_meanwhile_nothing_is_committed(
     await other.fence()
     await other.commit(batches(topic, b"other's"), offsets(topic, 1), {})
     with pytest.raises(UncertainError, match="somebody else writes"):
-        await writer.commit(batches(topic, b"a"), offsets(topic, 1), {(topic, 0): 0})
+        await writer.commit(batches(topic, b"a"), offsets(topic, 1), {TopicPartition(topic, 0): 0})
     await writer.fence()  # ends what is open
     await writer.commit(batches(topic, b"b"), offsets(topic, 1), {})
     assert await values(cluster, topic) == [b"other's", b"b"]

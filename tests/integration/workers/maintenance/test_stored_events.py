@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.structs import TopicPartition
 from click.testing import CliRunner
 
 from annals.schemas.chain import seal
@@ -81,7 +82,7 @@ def run(settings: Settings, *arguments: str) -> Any:
 async def contents(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes | None]]:
     from annals.workers.kafka.read.ranges import bounds, read_range
 
-    where = (settings.topic_prefix + topic, 0)
+    where = TopicPartition(settings.topic_prefix + topic, 0)
     async with connected(settings, [where[0]]) as client:
         start, end = (await bounds(client, [where]))[where]
         return [(key, value) async for part in read_range(client, where, start, end) for _, key, value, _ in part]

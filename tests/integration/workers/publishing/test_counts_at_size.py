@@ -29,6 +29,8 @@ from annals.workers.settings import Settings, client_options
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from aiokafka.structs import TopicPartition
+
 pytestmark = pytest.mark.broker
 
 ROWS, A_TRANSACTION, IDLE, PAGE, WITHIN_S = 5_000, 1_000, 20, 1_000, 300
@@ -81,7 +83,7 @@ async def scene(bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPat
     reading = newest_records.read_range
 
     async def read_range(
-        client: Any, where: tuple[str, int], start: int, end: int, **options: Any
+        client: Any, where: TopicPartition, start: int, end: int, **options: Any
     ) -> AsyncIterator[Any]:
         async for records in reading(client, where, start, end, **options):
             made.read[where[0]] += len(records)

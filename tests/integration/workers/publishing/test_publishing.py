@@ -83,7 +83,7 @@ class Site:
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[Publisher]:
         """A process that publishes; at the end it is killed: what it has open stays open."""
-        where = (self.names.events("person"), 0)
+        where = TopicPartition(self.names.events("person"), 0)
         client = await connect({"bootstrap_servers": self.bootstrap}, [where[0]])
         source, journal = Ranges(client, where), KafkaJournalPartition(client, *where)
         shard = Shard(REGISTRY["person"], 0, 1, self.stores, journal, source, Clock(), Damages())

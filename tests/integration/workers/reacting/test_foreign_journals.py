@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.workers.client.history import history
 from annals.workers.kafka.connections import connect, partitions_of
@@ -96,7 +97,7 @@ class Deployment:
             name = f"{self.crew.settings.topic_prefix}{topic}"
             client = await connect(client_options(self.crew.settings), [name])
             try:
-                wheres = [(name, partition) for partition in range(partitions_of(client, name))]
+                wheres = [TopicPartition(name, partition) for partition in range(partitions_of(client, name))]
                 found: list[tuple[bytes, bytes]] = []
                 for where, (start, end) in (await bounds(client, wheres)).items():
                     async for records in read_range(client, where, start, end):

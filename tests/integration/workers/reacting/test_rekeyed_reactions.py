@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.workers.client.history import history
 from annals.workers.kafka.connections import connect, partitions_of
@@ -113,7 +114,7 @@ def commands(crew: Group) -> list[dict[str, Any]]:
         name = f"{crew.settings.topic_prefix}commands.person"
         client = await connect(client_options(crew.settings), [name])
         try:
-            wheres = [(name, partition) for partition in range(partitions_of(client, name))]
+            wheres = [TopicPartition(name, partition) for partition in range(partitions_of(client, name))]
             found: list[dict[str, Any]] = []
             for where, (first, end) in (await bounds(client, wheres)).items():
                 async for records in read_range(client, where, first, end):

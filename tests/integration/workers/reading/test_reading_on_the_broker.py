@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.reading.following.shard import Shard
@@ -40,7 +41,7 @@ class Deployment:
 
     def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
         self.bootstrap, self.folder = bootstrap, folder
-        self.where = (f"{prefix}events.person", 0)
+        self.where = TopicPartition(f"{prefix}events.person", 0)
         self.source: Ranges
         self.environment = own_environment(
             ANNALS_BOOTSTRAP_SERVERS=bootstrap,

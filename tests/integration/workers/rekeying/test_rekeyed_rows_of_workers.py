@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import TopicPartition
 
 from annals.topics.catalog import REKEYED_TOPIC_BYTES
 from annals.workers.kafka.connections import connect, partitions_of
@@ -116,7 +117,7 @@ def streamed(crew: Group) -> int:
         client = await connect(client_options(crew.settings), [name])
         try:
             found = 0
-            wheres = [(name, partition) for partition in range(partitions_of(client, name))]
+            wheres = [TopicPartition(name, partition) for partition in range(partitions_of(client, name))]
             for where, (first, end) in (await bounds(client, wheres)).items():
                 async for records in read_range(client, where, first, end):
                     found += len(records)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from aiokafka.structs import TopicPartition
+from confluent_kafka import Consumer, Producer
+from confluent_kafka import TopicPartition as Assigned
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -70,8 +72,8 @@ class Shore:
                 "fetch.message.max.bytes": MAX_BYTES,
             }
         )
-        answers = [TopicPartition(f"{prefix}outcomes.person", number, 0) for number in range(PARTITIONS)]
-        self.reader.assign([*answers, TopicPartition(f"{prefix}dead-letters", 0, 0)])
+        answers = [Assigned(f"{prefix}outcomes.person", number, 0) for number in range(PARTITIONS)]
+        self.reader.assign([*answers, Assigned(f"{prefix}dead-letters", 0, 0)])
 
     def send(
         self, value: bytes | None, key: bytes | None = None, headers: Any = (), codec: str = "none", **more: Any
@@ -222,32 +224,34 @@ async def test_a_header_name_that_is_not_utf_8_holds_nothing_up_and_goes_along_a
     elsewhere = (home + 1) % PARTITIONS
     headers = [(b"\xff\xfename".decode(errors="surrogateescape"), b"x")]
     topic = f"{shore.prefix}commands.person"
-    await _write_raw(shore.bootstrap, (topic, elsewhere), key, _command("stray-name", key.decode()), headers)
+    await _write_raw(
+        shore.bootstrap, TopicPartition(topic, elsewhere), key, _command("stray-name", key.decode()), headers
+    )
     (answer,) = shore.answers(1)
     assert json.loads(answer.value)["status"] == "accepted"
     copy_at, original_at = answer.header("command-offset"), answer.header("origin-offset")
-    found = await _headers_at(shore.bootstrap, (topic, home), int(copy_at))
+    found = await _headers_at(shore.bootstrap, TopicPartition(topic, home), int(copy_at))
     assert found == [*headers, ("origin-partition", b"%d" % elsewhere), ("origin-offset", original_at.encode())]
     assert shore.nothing_more_comes()
 
 
 async def _write_raw(
-    bootstrap: str, where: tuple[str, int], key: bytes, value: bytes, headers: list[tuple[str, bytes | None]]
+    bootstrap: str, where: TopicPartition, key: bytes, value: bytes, headers: list[tuple[str, bytes | None]]
 ) -> None:
     """Write what no client here lets one write."""
-    writer = TransactionalWriter({"bootstrap_servers": bootstrap}, f"raw-{where[0]}", [where[0]])
+    writer = TransactionalWriter({"bootstrap_servers": bootstrap}, f"raw-{where.topic}", [where.topic])
     batches = PartitionBatches(MAX_BYTES)
     batches.add(key, value, int(time.time() * 1000), encode_headers(headers))
     try:
         await writer.fence()
-        await writer.commit({where: batches.batches}, Offsets(f"raw-{where[0]}", *where, 0, ""), {})
+        await writer.commit({where: batches.batches}, Offsets(f"raw-{where.topic}", *where, 0, ""), {})
     finally:
         await writer.close()
 
 
-async def _headers_at(bootstrap: str, where: tuple[str, int], offset: int) -> Headers:
+async def _headers_at(bootstrap: str, where: TopicPartition, offset: int) -> Headers:
     """The headers of one record."""
-    client = await connect({"bootstrap_servers": bootstrap}, [where[0]])
+    client = await connect({"bootstrap_servers": bootstrap}, [where.topic])
     try:
         return [
             header

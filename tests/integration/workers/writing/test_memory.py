@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.topics.keys import partition_of
 from annals.topics.wire import encode_headers, varint
@@ -57,9 +58,9 @@ class Worker:
         self, topic: str, partition: int, records: Sequence[Record], *, codec: str = "zstd", in_batch: int = 1
     ) -> None:
         """Write what no client here lets one write: batches of so many records, each in a transaction of its own."""
-        where = (f"{self.prefix}{topic}", partition)
+        where = TopicPartition(f"{self.prefix}{topic}", partition)
         name = f"raw-{secrets.token_hex(4)}"
-        writer = TransactionalWriter({"bootstrap_servers": self.bootstrap}, name, [where[0]])
+        writer = TransactionalWriter({"bootstrap_servers": self.bootstrap}, name, [where.topic])
         await writer.fence()
         try:
             for start in range(0, len(records), in_batch):

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.agents.publishing.delivering.answers import Reader
 from annals.agents.publishing.delivering.ports import AckRecord, DeliveryWrites
@@ -41,7 +42,7 @@ async def send(world, value, key=b"p-1", headers=(), codec="none", times=1):
     await writer.fence()
     batch = RecordBatch(codec)
     assert batch.fill([(key, value, NO_TIMESTAMP, encode_headers(headers))] * times, 0, 1 << 30) == times
-    await writer.commit({("acks.all", 0): [batch]}, Offsets("g", "acks.all", 0, 0, ""), {})
+    await writer.commit({TopicPartition("acks.all", 0): [batch]}, Offsets("g", "acks.all", 0, 0, ""), {})
     await writer.close()
 
 

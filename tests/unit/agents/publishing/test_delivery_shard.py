@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from aiokafka.errors import LeaderNotAvailableError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import UncertainNotPermittedError
@@ -36,7 +37,7 @@ async def has(world, count, role="subscribers"):
 
 
 async def rows(world):
-    where = ("deliveries.all", 0)
+    where = TopicPartition("deliveries.all", 0)
     client = await connect(world.options(), [where[0]])
     return list((await read_rows(client, where, lambda row: row, is_settled=False)).values())
 
@@ -195,7 +196,9 @@ async def decide(world, decision):
         batch = RecordBatch()
         key = f"{row.kind}/{row.aggregate_id}".encode()
         batch.fill([(key, encode_row(changed), NO_TIMESTAMP, encode_headers([]))], 0, 1 << 20)
-        await writer.commit({("deliveries.all", 0): [batch]}, Offsets("g", "deliveries.all", 0, 0, ""), {})
+        await writer.commit(
+            {TopicPartition("deliveries.all", 0): [batch]}, Offsets("g", "deliveries.all", 0, 0, ""), {}
+        )
     await writer.close()
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import orjson
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.agents.publishing.administration import put
 from annals.agents.reading.found import JournalRun
@@ -343,7 +344,7 @@ async def write_by(network, world):
     await writer.fence()
     batch = RecordBatch()
     batch.fill([(b"x", b"", NO_TIMESTAMP, encode_headers([]))], 0, 1 << 20)
-    await writer.commit({("progress", 0): [batch]}, Offsets("g", "progress", 0, 0, ""), {})
+    await writer.commit({TopicPartition("progress", 0): [batch]}, Offsets("g", "progress", 0, 0, ""), {})
 
 
 async def test_progress_of_another_journal_stops_the_publisher():

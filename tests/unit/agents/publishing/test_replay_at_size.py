@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.publishing.delivering import loading
 from annals.agents.publishing.delivering.shard import MOST_DELIVERED
 from annals.schemas.cid import cid_text
@@ -29,7 +31,9 @@ async def test_events_are_read_many_at_a_time_and_no_more_than_one_transaction_n
         batches.add(row_key(row).encode(), encode_row(row), NO_TIMESTAMP, encode_headers([]))
     writer = TransactionalWriter(world.options(), publisher_id("events.person", 0, "all"), ["deliveries.all"])
     await writer.fence()
-    await writer.commit({("deliveries.all", 0): batches.batches}, Offsets("g", "deliveries.all", 0, 0, ""), {})
+    await writer.commit(
+        {TopicPartition("deliveries.all", 0): batches.batches}, Offsets("g", "deliveries.all", 0, 0, ""), {}
+    )
     await writer.close()
     held, asked = [], Counter()
     clear = loading.Loader.clear

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.agents.publishing.delivering import machine
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN
@@ -58,7 +59,9 @@ async def write(world: World, state: str, **more: int) -> None:
         where = {"offset": number, "ordered": True}
         row = Row("person", f"x-{number}", 1, cid, "PersonRegistered", **where, state=state, attempt=1, at=1, **more)
         batches.add(row_key(row).encode(), encode_row(row), NO_TIMESTAMP, encode_headers([]))
-    await writer.commit({("deliveries.all", 0): batches.batches}, Offsets("g", "deliveries.all", 0, 0, ""), {})
+    await writer.commit(
+        {TopicPartition("deliveries.all", 0): batches.batches}, Offsets("g", "deliveries.all", 0, 0, ""), {}
+    )
     await writer.close()
 
 

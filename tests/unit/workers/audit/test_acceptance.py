@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.schemas.cid import cid_text
 from annals.schemas.outcome import ACCEPTED
@@ -37,8 +38,8 @@ async def commit(model: MemoryCluster, event: Sealed, offset: int) -> None:
     await writer.fence()
     batches = {}
     for topic, value in ((EVENTS, event.value or b""), (OUTCOMES, outcome_of(event))):
-        batches[topic, 0] = PartitionBatches(1 << 20, "none")
-        batches[topic, 0].add(b"p-1", value, NO_TIMESTAMP, encode_headers([]))
+        batches[TopicPartition(topic, 0)] = PartitionBatches(1 << 20, "none")
+        batches[TopicPartition(topic, 0)].add(b"p-1", value, NO_TIMESTAMP, encode_headers([]))
     end = model.logs[EVENTS, 0].end
     metadata = GroupMetadata(end + 2, EventAt(end, event.cid))
     offsets = Offsets(NAMES.group("annals"), COMMANDS, 0, offset, metadata.encode())

@@ -1,6 +1,7 @@
 """The topic `audit`, deleted and made anew: whoever has read it before notices, however long the new one is."""
 
 import pytest
+from aiokafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from annals.schemas.settlement import SETTLEMENT_KEY
@@ -13,7 +14,7 @@ from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.memory.partition import PartitionLog, Rules
 from publishing import NAMES, World
 
-WHERE = ("audit", 0)
+WHERE = TopicPartition("audit", 0)
 LETTERS = ("dead-letters", 0)
 
 

@@ -1,5 +1,6 @@
 """Which partitions a fetch asks for: the busy ones, and all of them often enough."""
 
+from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,12 +14,12 @@ from annals.workers.kafka.group.active_partitions import (
 
 NODE = 1
 TOPICS = [("a", [(0, 10, 1), (1, 11, 1)]), ("b", [(0, 12, 1)])]
-ALL = {("a", 0), ("a", 1), ("b", 0)}
+ALL = {TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("b", 0)}
 JUST_BEFORE_S = QUIET_WAIT_S / 2
 
 
 def named(topics):
-    return {(topic, partition) for topic, partitions in topics for partition, _, _ in partitions}
+    return {TopicPartition(topic, partition) for topic, partitions in topics for partition, _, _ in partitions}
 
 
 def asked_all(active_partitions, now, node=NODE):
@@ -39,7 +40,7 @@ def test_where_nothing_is_busy_every_fetch_asks_for_all() -> None:
 def test_busy_partitions_are_asked_for_alone_until_it_is_time_for_all() -> None:
     active_partitions = ActivePartitions()
     assert asked_all(active_partitions, 5.0)
-    active_partitions.note_records([("a", 1)], 5.0)
+    active_partitions.note_records([TopicPartition("a", 1)], 5.0)
     found = active_partitions.narrow(NODE, TOPICS, 5.0 + JUST_BEFORE_S)
     assert found is not None
     topics, wait_s = found
@@ -50,7 +51,7 @@ def test_busy_partitions_are_asked_for_alone_until_it_is_time_for_all() -> None:
 
 def test_a_partition_is_quiet_again_after_a_second() -> None:
     active_partitions = ActivePartitions()
-    active_partitions.note_records([("a", 1)], 5.0)
+    active_partitions.note_records([TopicPartition("a", 1)], 5.0)
     now = 5.0 + QUIET_AFTER_S
     assert asked_all(active_partitions, now - 2 * JUST_BEFORE_S)
     assert not asked_all(active_partitions, now - JUST_BEFORE_S)
@@ -61,7 +62,7 @@ def test_a_partition_is_quiet_again_after_a_second() -> None:
 def test_each_broker_has_its_own_time() -> None:
     active_partitions = ActivePartitions()
     assert asked_all(active_partitions, 5.0)
-    active_partitions.note_records([("a", 1)], 5.0)
+    active_partitions.note_records([TopicPartition("a", 1)], 5.0)
     assert asked_all(active_partitions, 5.0 + JUST_BEFORE_S, node=2)
     assert not asked_all(active_partitions, 5.0 + JUST_BEFORE_S)
 

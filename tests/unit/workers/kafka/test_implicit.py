@@ -18,6 +18,7 @@ from aiokafka.protocol.types import (
     TaggedFields,
     UnsignedVarInt32,
 )
+from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -164,7 +165,9 @@ def test_commit_of_offsets(
 ) -> None:
     entries = [(topic, [(partition, offset, -1, said, NO_TAGS)], NO_TAGS)]
     wanted = COMMIT_OFFSETS.encode((name, group, producer, epoch, -1, "", None, entries, NO_TAGS))
-    request = ImplicitTxnOffsetCommitRequest(name, group, producer, epoch, (topic, partition), offset, said)
+    request = ImplicitTxnOffsetCommitRequest(
+        name, group, producer, epoch, TopicPartition(topic, partition), offset, said
+    )
     assert request.encode() == wanted
 
 
@@ -173,7 +176,7 @@ COMMITTED = st.lists(st.tuples(INT32, INT16, TAGGED), max_size=3)
 
 @given(INT32, st.lists(st.tuples(NAMES, COMMITTED, TAGGED), max_size=3), TAGGED)
 def test_what_was_committed(throttled: int, topics: Any, tags: dict[int, bytes]) -> None:
-    request = ImplicitTxnOffsetCommitRequest("id", "g", 1, 1, ("t", 0), 1, "")
+    request = ImplicitTxnOffsetCommitRequest("id", "g", 1, 1, TopicPartition("t", 0), 1, "")
     found = answer(request, OFFSETS_COMMITTED.encode((throttled, topics, tags)))
     assert found.errors == [(name, [each[:2] for each in partitions]) for name, partitions, _ in topics]
     assert found.throttle_time_ms == throttled

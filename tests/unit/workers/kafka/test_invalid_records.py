@@ -1,12 +1,13 @@
 """Records that are passed over: counted and logged once each, however often they are read."""
 
+from aiokafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from annals.workers.kafka.read import invalid_records
 from annals.workers.kafka.read.invalid_records import PASSED_OVER, InvalidRecords
 
-WHERE = ("subscriptions", 0)
+WHERE = TopicPartition("subscriptions", 0)
 
 
 def count_of(registry, topic):
@@ -22,7 +23,7 @@ def test_each_record_is_counted_and_logged_once():
         for _ in range(3):
             invalid.note(WHERE, 5, "it is none")
         invalid.note(WHERE, 4, "it is none")
-        invalid.note(("progress", 0), 5, "it is none")
+        invalid.note(TopicPartition("progress", 0), 5, "it is none")
     assert (count_of(registry, "subscriptions"), count_of(registry, "progress")) == (2, 1)
     assert [(each["topic"], each["offset"], each["reason"]) for each in logs] == [
         ("subscriptions", 5, "it is none"),

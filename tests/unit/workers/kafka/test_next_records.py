@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aiokafka.structs import TopicPartition
+
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import CLUSTER, connect
 from annals.workers.kafka.read import ranges
@@ -12,7 +14,7 @@ from annals.workers.memory.client import Cluster, Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.memory.server import FETCH
 
-WHERE = ("acks.all", 0)
+WHERE = TopicPartition("acks.all", 0)
 MEBIBYTE = 1 << 20
 COUNT, SMALL, A_CALL = 60, 40_000, 500
 

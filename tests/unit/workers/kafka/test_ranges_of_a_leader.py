@@ -11,6 +11,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.util import calc_crc32c
+from aiokafka.structs import TopicPartition
 
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.protocol.record_batches import ChecksumError
@@ -22,7 +23,7 @@ from annals.workers.kafka.write.batches import RecordBatch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WHERE = ("acks.all", 0)
+WHERE = TopicPartition("acks.all", 0)
 VERSION = 5
 LAST_AT, CHECKSUM_AT, CHECKED_AT = 23, 17, 21
 

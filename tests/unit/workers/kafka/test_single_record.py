@@ -5,6 +5,7 @@ One that is as it was written says so itself, whatever else of its batch is not.
 
 import pytest
 from aiokafka.errors import CorruptRecordException
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import DamagedBatchError
 from annals.schemas.cid import cid_of
@@ -26,7 +27,7 @@ from annals.workers.reading.restore_point import KafkaRangedJournal
 from rotten import HEADERS, rot
 from shard_scene import WatchedLog
 
-WHERE = ("events.person", 0)
+WHERE = TopicPartition("events.person", 0)
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.structs import TopicPartition
+
 from annals.workers.kafka.connections import CLUSTER
 from annals.workers.kafka.read.stable_ends import StableEnds
 from annals.workers.memory.client import Cluster
@@ -50,7 +52,7 @@ async def test_a_cancellation_that_a_closing_client_takes_does_not_keep_the_proc
     closing = Closing()
     monkeypatch.setattr("annals.workers.kafka.read.stable_ends.connect", closing.connect)
     ends = StableEnds({}, ["events.person"], interval_s=0.001)
-    waiting = asyncio.create_task(ends.until_moved(("events.person", 0), 0))
+    waiting = asyncio.create_task(ends.until_moved(TopicPartition("events.person", 0), 0))
     await asyncio.wait_for(closing.began.wait(), 60)
     closed = asyncio.create_task(ends.close())
     done, _ = await asyncio.wait({closed}, timeout=60)
@@ -61,7 +63,7 @@ async def test_a_cancellation_that_a_closing_client_takes_does_not_keep_the_proc
 
 async def test_an_end_of_before_somebody_waited_is_not_one_that_a_partition_has_lost() -> None:
     """A partition that had an owner here meanwhile is folded beyond the end that was asked for before that."""
-    where, other = ("events.person", 0), ("events.person", 1)
+    where, other = TopicPartition("events.person", 0), TopicPartition("events.person", 1)
     model = MemoryCluster({"events.person": Topic(2)})
     network = Held()
     ends = StableEnds({CLUSTER: Cluster(model, network)}, ["events.person"], interval_s=0.001)

@@ -7,6 +7,8 @@ from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.structs import TopicPartition
+
 from annals.agents.dead_letters.settled import Settled
 from annals.agents.folding.turns import TURN_RECORDS
 from annals.schemas.settlement import Settlement
@@ -24,7 +26,7 @@ from annals.workers.memory.cluster import MemoryCluster, Topic
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-WHERE = ("dead-letters", 0)
+WHERE = TopicPartition("dead-letters", 0)
 MEBIBYTE = 1 << 20
 SMALL, LARGE = 5_000, 60
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from aiokafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from annals.agents.aggregates import REGISTRY
@@ -69,7 +70,9 @@ class Site(World):
 
     async def rows(self):
         client = await connect(self.options(), ["deliveries.all"])
-        return list((await read_rows(client, ("deliveries.all", 0), lambda row: row, is_settled=False)).values())
+        return list(
+            (await read_rows(client, TopicPartition("deliveries.all", 0), lambda row: row, is_settled=False)).values()
+        )
 
     async def until_row(self, state, reason):
         async def is_so():

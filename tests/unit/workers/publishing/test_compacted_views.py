@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UnreachableError
 from annals.workers.kafka.connections import CLUSTER, connect
@@ -229,7 +230,7 @@ async def test_what_takes_long_to_read_is_read_in_turns(scene, monkeypatch):
         longest, before = max(longest, turns), others
         return text_of(key, value, offset)
 
-    newest = newest_records.NewestRecords((TEXTS, 0), 0, seen)
+    newest = newest_records.NewestRecords(TopicPartition(TEXTS, 0), 0, seen)
     working = asyncio.create_task(others_work())
     client = await connect({CLUSTER: Cluster(scene.model, scene.network), "bootstrap_servers": "memory"}, [])
     assert await newest.read_on(client, 100)

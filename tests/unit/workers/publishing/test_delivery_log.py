@@ -1,6 +1,7 @@
 """Answers of subscribers as their topic has them: by one request, and from where there are any."""
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.agents.publishing.delivering.ports import AckRecord, DeliveryWrites
 from annals.agents.publishing.ports import Writes
@@ -35,7 +36,7 @@ async def send(world, *values, is_committed=True):
         batch = RecordBatch()
         batch.fill([(b"p-1", value, NO_TIMESTAMP, encode_headers([("a", b"b")]))], 0, 1 << 20)
         if is_committed:
-            await writer.commit({("acks.all", 0): [batch]}, Offsets("g", "acks.all", 0, 0, ""), {})
+            await writer.commit({TopicPartition("acks.all", 0): [batch]}, Offsets("g", "acks.all", 0, 0, ""), {})
     await writer.close()
 
 

@@ -1,6 +1,7 @@
 """A page of what is parked reads what it shows: the rows of all that is parked are read once, then what is new."""
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.agents.publishing.delivering.choosing import FIRST, Choice
 from annals.schemas.delivery import encode_row, row_key
@@ -110,7 +111,7 @@ async def test_a_row_that_is_parked_again_while_a_page_is_read_is_in_it_once(mon
         await shelf.write(row, shown=[row])
     rows = {row_key(row).encode(): kept(row) for row in (first, other)}
     async with shelf.service._subscription("all") as (client, _):
-        listed = ParkedList(client, rows, (DELIVERIES, 0), (KEPT, 0), Choice(), 1)
+        listed = ParkedList(client, rows, TopicPartition(DELIVERIES, 0), TopicPartition(KEPT, 0), Choice(), 1)
         found = []
         async for each in listed.from_place(FIRST):
             found.append((each.parked.aggregate_id, each.parked.attempts))

@@ -1,6 +1,7 @@
 """What a partition's writers know together of how far the topics reached that all of them write to."""
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.write.batches import RecordBatch
@@ -8,7 +9,7 @@ from annals.workers.publishing.log import KafkaPublishLogs
 from annals.workers.publishing.reached import PartitionLostEndError
 from publishing import NAMES
 
-WHERE = ("progress", 0)
+WHERE = TopicPartition("progress", 0)
 
 
 @pytest.fixture

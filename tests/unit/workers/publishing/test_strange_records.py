@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+from aiokafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from annals.agents.aggregates import REGISTRY
@@ -125,7 +126,7 @@ async def test_of_deliveries_the_last_valid_record_holds_and_each_other_is_count
         world.add("deliveries.all", row_key(row).encode(), value)
     client = await connect(world.options(), ["deliveries.all"])
     for _ in range(2):
-        found = await read_rows(client, ("deliveries.all", 0), lambda row: row, invalid=world.invalid)
+        found = await read_rows(client, TopicPartition("deliveries.all", 0), lambda row: row, invalid=world.invalid)
         assert list(found.values()) == [row]
         assert world.counted("deliveries.all") == len(WRONG)
 

@@ -5,6 +5,7 @@ import json
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Retry
@@ -124,11 +125,11 @@ async def test_a_topic_that_lost_its_end_is_told_of_once_though_nothing_is_writt
     for _ in range(2):
         world.model.append(("progress", 0), b"k", b"v")
     log, asked = world.model.logs["progress", 0], world.network.asked
-    reached, told = Reached({("progress", 0): 2, ("subscribers.one", 0): 9}), []
+    reached, told = Reached({TopicPartition("progress", 0): 2, TopicPartition("subscribers.one", 0): 9}), []
     async with watched(world, reached, told):
         log.truncate(1)
         await until(lambda: bool(told))
-        reached["progress", 0] = 3  # what was known is another by now
+        reached[TopicPartition("progress", 0)] = 3  # what was known is another by now
         await until(lambda: len(told) == 2)
     assert asked == 0
     assert [(error.where, error.end) for error in told] == [(("progress", 0), 1)] * 2

@@ -1,6 +1,7 @@
 """Up to when a stream is read whole: a time counts once all that the journals had then was copied and is read."""
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.schemas.progress import Progress
 from annals.workers.kafka.connections import connect
@@ -24,8 +25,8 @@ def world():
 
 async def horizon(world):
     client = await connect(world.options(), [])
-    journals = [(EVENTS, at) for at in range(PARTITIONS)]
-    return KafkaHorizon(client, NAMES, "annals", "gathering", journals, (STREAM, 0), world.clock)
+    journals = [TopicPartition(EVENTS, at) for at in range(PARTITIONS)]
+    return KafkaHorizon(client, NAMES, "annals", "gathering", journals, TopicPartition(STREAM, 0), world.clock)
 
 
 async def copied(world, partition, position):

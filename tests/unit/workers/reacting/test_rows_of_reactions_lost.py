@@ -1,6 +1,7 @@
 """Topics of reactions that lost their end: the next owner finds it by what the last one committed, and does nothing."""
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.offsets import committed
@@ -81,5 +82,5 @@ async def test_so_it_is_for_a_reaction_to_another_deployments_events(topic):
         assert f"{topic}-0 ends at offset " in reactor.reason
     assert len(await world.said()) == 2
     client = await connect(world.options(), [])
-    offset, said = await committed(client, "annals.react.counting", ("progress", 0)) or (None, "")
+    offset, said = await committed(client, "annals.react.counting", TopicPartition("progress", 0)) or (None, "")
     assert (offset, said.startswith("progress=")) == (0, True), "a lag of another's journal is nobody's here"

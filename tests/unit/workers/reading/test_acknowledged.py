@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aiokafka.structs import TopicPartition
+
 from annals.topics.group_metadata import NOTHING_KNOWN, EventAt
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import CLUSTER, connect
@@ -13,7 +15,7 @@ from annals.workers.reading.acknowledged import KafkaAcknowledged
 from annals.workers.reading.restore_point import KafkaRangedJournal
 from chained import chain
 
-COMMANDS = ("commands.person", 0)
+COMMANDS = TopicPartition("commands.person", 0)
 
 
 async def test_the_last_event_of_those_who_write_is_known_to_those_who_read():
@@ -29,7 +31,9 @@ async def test_the_last_event_of_those_who_write_is_known_to_those_who_read():
     batch = RecordBatch()
     batch.fill([(event.key, event.value, NO_TIMESTAMP, encode_headers([]))], 0, 1 << 20)
     said = NOTHING_KNOWN._replace(journal_end=2, last=last)
-    await writer.commit({("events.person", 0): [batch]}, Offsets("annals", *COMMANDS, 1, said.encode()), {})
+    await writer.commit(
+        {TopicPartition("events.person", 0): [batch]}, Offsets("annals", *COMMANDS, 1, said.encode()), {}
+    )
     await writer.close()
     assert await acknowledged() == said
     assert await KafkaRangedJournal(client, "events.person", 0).reach() == 2

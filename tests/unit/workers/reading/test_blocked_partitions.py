@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
+from aiokafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry, Gauge
 
+from annals.testing import MemoryClock
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import CLUSTER
 from annals.workers.kafka.read.blocked import BlockedPartitions
@@ -15,50 +15,38 @@ from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.reading.blocked import BlockedReading, ReadingTopics
 from shard_scene import Stranger
 
-WHERE = ("progress", 1)
-
-
-class SetClock:
-    """A clock that a test sets."""
-
-    seconds = 100.0
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(1_800_000_000 + self.seconds, UTC)
-
-    def monotonic(self) -> float:
-        return self.seconds
+WHERE = TopicPartition("progress", 1)
 
 
 @pytest.mark.parametrize(
     ("where", "count"),
     [
-        (("a.events.person", 2), 4),
-        (("a.progress", 2), 4),
-        (("a.progress", 0), 2),  # journal partition 2 has its progress there
-        (("a.rekeyed.x", 6), 8),  # a reaction's partitions 2 and 6 are run beside it
-        (("a.subscriptions", 0), 1),
-        (("a.acks.bills", 2), 4),
+        (TopicPartition("a.events.person", 2), 4),
+        (TopicPartition("a.progress", 2), 4),
+        (TopicPartition("a.progress", 0), 2),  # journal partition 2 has its progress there
+        (TopicPartition("a.rekeyed.x", 6), 8),  # a reaction's partitions 2 and 6 are run beside it
+        (TopicPartition("a.subscriptions", 0), 1),
+        (TopicPartition("a.acks.bills", 2), 4),
     ],
 )
-def test_a_partition_is_named_where_what_it_goes_with_is_read(where: tuple[str, int], count: int) -> None:
+def test_a_partition_is_named_where_what_it_goes_with_is_read(where: TopicPartition, count: int) -> None:
     topics = ReadingTopics(TopicNames("a."), {"person": 4, "agent": 4})
-    assert topics.has(where[0])
+    assert topics.has(where.topic)
     assert topics.goes_with(where, count, {("person", 2)})
 
 
 @pytest.mark.parametrize(
     ("where", "count"),
     [
-        (("a.events.person", 1), 4),
-        (("a.events.agent", 2), 4),
-        (("a.progress", 0), 4),
-        (("a.rekeyed.x", 7), 8),
+        (TopicPartition("a.events.person", 1), 4),
+        (TopicPartition("a.events.agent", 2), 4),
+        (TopicPartition("a.progress", 0), 4),
+        (TopicPartition("a.rekeyed.x", 7), 8),
     ],
 )
-def test_one_that_goes_with_partitions_of_other_workers_is_theirs_to_name(where: tuple[str, int], count: int) -> None:
+def test_one_that_goes_with_partitions_of_other_workers_is_theirs_to_name(where: TopicPartition, count: int) -> None:
     topics = ReadingTopics(TopicNames("a."), {"person": 4, "agent": 4})
-    assert topics.has(where[0])
+    assert topics.has(where.topic)
     assert not topics.goes_with(where, count, {("person", 2)})
 
 
@@ -77,7 +65,7 @@ def test_an_end_that_moves_is_not_blocked() -> None:
 
 
 async def test_it_is_named_once_it_lasts_longer_than_any_of_ours_and_no_more_when_it_ends() -> None:
-    model, clock = MemoryCluster({"progress": Topic(2)}), SetClock()
+    model, clock = MemoryCluster({"progress": Topic(2)}), MemoryClock()
     for partition in (0, 1):
         model.append(("progress", partition), b"key", b"value")
     gauge = Gauge("blocked", "", ("topic", "partition"), registry=CollectorRegistry())
@@ -90,14 +78,14 @@ async def test_it_is_named_once_it_lasts_longer_than_any_of_ours_and_no_more_whe
     )
     stranger = Stranger(model, WHERE).write(2)
     await watch.look()
-    clock.seconds += 29
+    clock.advance(29)
     await watch.look()
     assert watch.problems == []
-    clock.seconds += 1
+    clock.advance(1)
     await watch.look()
     (problem,) = watch.problems
     assert problem.startswith(
-        "progress-1 ends at offset 3 and can be read up to offset 1 only, since 2027-01-15T08:01:40Z: "
+        "progress-1 ends at offset 3 and can be read up to offset 1 only, since 2026-01-01T12:00:00Z: "
         "a transaction is open there. It ends by its producer"
     )
     assert [sample.value for metric in gauge.collect() for sample in metric.samples] == [30]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UnreachableError
 from annals.schemas.cid import cid_of, cid_text
@@ -36,7 +37,7 @@ async def write(options, topic, records, metadata=""):
     batch = RecordBatch()
     batch.fill([(key, value, NO_TIMESTAMP, encode_headers(headers)) for key, value, headers in records], 0, 1 << 20)
     offsets = Offsets("annals", "commands.person", 0, 3, metadata)
-    await writer.commit({(topic, 0): [batch]}, offsets, {})
+    await writer.commit({TopicPartition(topic, 0): [batch]}, offsets, {})
     await writer.close()
 
 

@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord
@@ -336,7 +337,7 @@ class Streams:
         return {(PLACE, at): (0, self.world.model.logs[STREAM, at].stable) for at in range(PARTITIONS)}
 
     async def records(self, where, start, end):
-        async for records in read_range(self.client, (STREAM, where[1]), start, end):
+        async for records in read_range(self.client, TopicPartition(STREAM, where[1]), start, end):
             yield [JournalRecord(*record[:3]) for record in records]
 
 

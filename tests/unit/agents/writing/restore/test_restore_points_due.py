@@ -1,14 +1,15 @@
 """When a restore point is made anew: not for what the last one wrote itself."""
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import structlog
 
 from annals.agents.writing.restore.making import RestorePoints, RestorePolicy
 from annals.agents.writing.shard_id import ShardId
+from annals.testing import MemoryClock, MemoryTelemetry
+from annals.topics.names import TopicNames
+from annals.workers.kafka.write.journal import KafkaShardLog, ShardTopics
 
 
 @pytest.mark.parametrize(
@@ -27,19 +28,20 @@ def test_the_marker_of_a_restore_point_is_no_reason_for_the_next(
 ) -> None:
     """Goes red when a shard with nothing to do writes the same restore point every second."""
     wanted: list[bool] = []
-    journal: Any = SimpleNamespace(has_restore_points=True)
-    clock: Any = SimpleNamespace(monotonic=lambda: 100.0)
+    topics = ShardTopics(
+        kind="person", partition=0, names=TopicNames(), limits={}, dead_partitions=1, has_restore_points=True
+    )
     points = RestorePoints(
         ShardId("person", "commands.person", 0, 1),
-        journal,
+        KafkaShardLog({}, topics, "shard", "annals", "none"),
         1,
         RestorePolicy(events, seconds),
-        clock,
-        SimpleNamespace(),  # type: ignore[arg-type]
+        MemoryClock(),
+        MemoryTelemetry(),
         asyncio.Semaphore(1),
         lambda: wanted.append(True),
         structlog.get_logger(),
     )
-    points._since, points._looked_at = 10, 100.0
+    points._since = 10
     points.consider(10 + offsets)
     assert len(wanted) == count
