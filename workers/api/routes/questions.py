@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_type_hints
 from urllib.parse import urlencode
 
 from msgspec import Meta, Struct
 
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
 from annals.agents.reading.gathering.row_cursors import decode_place, encode_place
+from annals.schemas.kinds import policy
 from annals.schemas.values.fields import END
+from annals.schemas.values.ids import LONGEST_ID
+from annals.schemas.values.refs import ReaderRef, Ref
 from annals.workers.api.gathered import Expect, WaitExpected, bad_cursors_refused
 from annals.workers.api.http.answers import json_answer
 from annals.workers.api.http.parameters import CursorText, ExactMoment, Id, Limit
 from annals.workers.api.http.routing import Route, Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from annals.agents.reading.read_models.row_answers import RowAnswers
+    from annals.schemas.messages import Part
     from annals.workers.api.http.routing import Answer, Call
     from annals.workers.api.routes.projections import Expecting
 
 Text = Annotated[str, Meta(min_length=1, max_length=1024)]
-Reference = Annotated[
-    str, Meta(pattern=rf"^[a-z][a-z0-9_]{{0,31}}:.{{0,256}}{END}", description="`kind:id`, as `person:p-1`.")
-]
+
+
+def _reference(kinds: Iterable[str]) -> Meta:
+    """Return how a `kind:id` is checked: a misspelt kind would find what holds for all, and look like an answer."""
+    known = tuple(dict.fromkeys(kinds))
+    return Meta(
+        pattern=rf"^({'|'.join(known)}):.{{1,{LONGEST_ID}}}{END}",
+        description=f"`kind:id`, as `person:p-1`; kinds are {', '.join(known)}.",
+    )
+
+
+def _kinds(ref: type[Part]) -> tuple[str, ...]:
+    return get_args(get_type_hints(ref)["kind"])
+
+
+Subject = Annotated[str, _reference([*(scope for scope in get_args(policy.Scope) if scope != "all"), *_kinds(Ref)])]
+Grantee = Annotated[str, _reference(_kinds(ReaderRef))]
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
@@ -57,7 +77,7 @@ class Memberships(Waiting, frozen=True):
 class Policies(Waiting, frozen=True):
     """Which policies bind a subject at a time (now), how strictly, and who is exempt?"""
 
-    subject: Reference
+    subject: Subject
     at: ExactMoment | None = None
 
 
@@ -77,7 +97,7 @@ class Documents(Waiting, frozen=True):
     """Which published documents with a tag may somebody read?"""
 
     tag: Text
-    grantee: Reference
+    grantee: Grantee
 
 
 class Locations(Waiting, frozen=True):

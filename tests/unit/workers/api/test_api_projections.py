@@ -133,8 +133,17 @@ async def test_the_questions_are_answered_with_what_they_rest_on():
         ):
             body = await get(api, f"/v1/questions/{wrong}", 400)
             assert body["code"] == "invalid_request"
+        scopes = "organization, unit, role, person, agent, location, document_tag, operation"
+        subject = f"subject: must be `kind:id`, as `person:p-1`; kinds are {scopes}, policy, document, workflow"
+        grantee = "grantee: must be `kind:id`, as `person:p-1`; kinds are person, organization, agent"
         for wrong, told in (
-            ("policies?subject=p-1", "subject: must be `kind:id`, as `person:p-1`"),
+            ("policies?subject=p-1", subject),
+            ("policies?subject=persn:p-1", subject),
+            ("policies?subject=person:", subject),
+            ("policies?subject=all:x", subject),
+            ("documents?tag=t&grantee=persn:p-1", grantee),
+            ("documents?tag=t&grantee=person:", grantee),
+            ("documents?tag=t&grantee=location:l", grantee),
             ("steps?due=never", "due: must be ready or overdue"),
         ):
             assert (await get(api, f"/v1/questions/{wrong}", 400))["detail"] == told
