@@ -130,9 +130,10 @@ def test_a_worker_whose_stores_are_damaged_again_and_again_leaves_them_to_others
 
 def test_a_worker_whose_stores_open_and_cannot_be_written_leaves_them_to_others(crew: Group) -> None:
     """As with little room on a disk: goes red where each opening counts as a success, and it keeps its partition."""
-    full = crew.worker("full", {**HASTY, "exec": FULL})
-    full.until(lambda: crew.members() == 1, "it is in the group")
-    healthy = crew.worker("healthy")
+    full = crew.worker("full", {**HASTY, "exec": FULL}).until_ready()
+    healthy = crew.worker("healthy").until_ready()
+    healthy.until(lambda: crew.members() == 2, "both are in the group")
+    assert set(crew.answers()) == {"accepted"}  # by what was committed
     reason = full.until_told("cannot open its stores, and left the consumer group to others")
     assert "No space left on device" in reason
     healthy.until(lambda: crew.members() == 1, "it has left")
