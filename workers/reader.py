@@ -196,7 +196,7 @@ class Reader:
                 counts = await self._partitions()
                 if counts is not None:
                     await self._serve(counts)
-                    await self._withdrawal.stay_outside(self._stop)
+                    await self._withdrawal.stay_outside(self._stop.first_of)
             except (NotPermittedError, MissingTopicError) as error:
                 self._cannot(str(error))
             except (ConnectionError, KafkaError, asyncio.CancelledError) as error:

@@ -23,10 +23,9 @@ from annals.workers.kafka.connections import connect
 from annals.workers.kafka.group.instances import group_members
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from annals.agents.folding.damage import DamagedStores, Failing
-    from annals.workers.process import Stop
 
 log = structlog.get_logger(__name__)
 
@@ -74,13 +73,16 @@ class Withdrawal:
         self.reason = f"this worker cannot open its stores, and left the consumer group to others: {failing[0].reason}"
         log.error("leaving the consumer group", group=self._group, reason=failing[0].reason)
 
-    async def stay_outside(self, stop: Stop) -> None:
-        """Wait until the worker may come back, or the stop; one that is due for nothing may at once."""
+    async def stay_outside(self, unless_stopped: Callable[[asyncio.Task[None]], Awaitable[Any]]) -> None:
+        """Wait until the worker may come back; one that did not leave may at once.
+
+        unless_stopped: waits for the end of a task, at most until the process is to stop.
+        """
         if self.reason is None:
             return
         returning = asyncio.create_task(self.until_over(), name="outside of the group")
         try:
-            await stop.first_of(returning)
+            await unless_stopped(returning)
         finally:
             await ended(returning)
 

@@ -140,7 +140,7 @@ class Worker:
                 began = self._clock.monotonic()
                 await self._serve(*prepared)
                 self._starting = self._withdrawal.reason or self._starting
-                await self._withdrawal.stay_outside(self._stop)
+                await self._withdrawal.stay_outside(self._stop.first_of)
                 if self._clock.monotonic() - began > STEADY_S:
                     retry = FIRST_RETRY_S
                 await self._stop.wait(retry)

@@ -9,17 +9,17 @@ from aiokafka.errors import ConcurrentTransactions, CoordinatorNotAvailableError
 from annals.workers.kafka.write import brokers, transaction
 from annals.workers.kafka.write.brokers import Brokers
 from annals.workers.kafka.write.transaction import TransactionalWriter
-from annals.workers.memory.client import Direct
-from publishing import World, eventually
+from publishing import Mortal, World, eventually
 
 INIT_PRODUCER_ID = 22
 CONCURRENT_TRANSACTIONS = 51
 
 
-class Busy(Direct):
+class Busy(Mortal):
     """A network behind which a transaction before is ended for ever, as where a leader of its partitions is away."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.is_busy = True
 
     async def ask(self, request, serve):
@@ -58,7 +58,7 @@ async def test_a_publisher_that_waits_for_one_is_not_ready_and_goes_on_by_itself
     """Goes red when a worker is ready whose publishers have never begun."""
     world = World("all")
     await world.subscribe("all")
-    world.network = Busy()
+    world.network = network = Busy()
 
     async def is_told() -> bool:
         return "ConcurrentTransactions" in (publisher.problem or "")
@@ -68,5 +68,5 @@ async def test_a_publisher_that_waits_for_one_is_not_ready_and_goes_on_by_itself
 
     async with world.shard() as shard, world.publisher(shard) as publisher:
         await eventually(is_told)
-        world.network.is_busy = False
+        network.is_busy = False
         await eventually(is_over)
