@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
+
+LASTING_S: Final = 10.0  # failures that go on for so long do not pass by themselves; the last one is over behind it
+FORGOTTEN_S: Final = 60.0  # also where nothing is tried any more: an attempt may take half of it
 
 
 class Backoff:
-    """Doubles its wait with each attempt that failed."""
+    """Doubles its wait with each attempt that failed, and tells for how long attempts have."""
 
     def __init__(self, first_s: float, last_s: float) -> None:
         """Take the first wait and the longest one, in seconds."""
         self._first_s = first_s
         self._last_s = last_s
         self._next_s = first_s
+        self._failed: tuple[float, float] | None = None  # when the first attempt did, and the last one
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether attempts fail again and again, for LASTING_S by now, whatever succeeds between two of them."""
+        if self._failed is None:
+            return False
+        first, last = self._failed
+        return last - first >= LASTING_S and asyncio.get_running_loop().time() - last < FORGOTTEN_S
 
     def reset(self) -> None:
         """Begin with the first wait again: an attempt succeeded."""
         self._next_s = self._first_s
+        if self._failed is not None and asyncio.get_running_loop().time() - self._failed[1] >= LASTING_S:
+            self._failed = None
 
     async def wait(self) -> None:
         """Wait before the next attempt."""
@@ -27,5 +42,7 @@ class Backoff:
         await asyncio.sleep(max(0.0, min(self._take(), deadline - asyncio.get_running_loop().time())))
 
     def _take(self) -> float:
+        now = asyncio.get_running_loop().time()
+        self._failed = (now if self._failed is None else self._failed[0]), now
         wait_s, self._next_s = self._next_s, min(2 * self._next_s, self._last_s)
         return wait_s

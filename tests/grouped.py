@@ -195,14 +195,14 @@ class Group:
             [ENTRY_POINT, *arguments], env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True
         )
 
-    def members(self) -> int:
-        """How many members the broker counts."""
+    def members(self, group: str | None = None) -> int:
+        """How many members the broker counts in a group; None: in that of those who decide."""
 
         async def ask() -> int:
             admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.bootstrap_servers)
             await admin.start()
             try:
-                (answer,) = await admin.describe_consumer_groups([self.name])
+                (answer,) = await admin.describe_consumer_groups([group or self.name])
                 ((_, _, _, _, _, members, *_),) = answer.groups
                 return len(members)
             finally:

@@ -62,6 +62,7 @@ from annals.workers.rekeying.wiring import RekeyedProjections
 from annals.workers.settings import client_options, foreign_deployments
 from annals.workers.stores.rocks import StoreBudget
 from annals.workers.topic_watch import TopicWatch
+from annals.workers.withdrawal import Withdrawal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,6 +100,7 @@ class Reader:
         self._former_member = former_member
         self._names = TopicNames(settings.topic_prefix)
         self._group = self._names.reading_group(settings.app_id)
+        self._withdrawal = Withdrawal(self._options, self._group, lasting_instance(settings))
         self._starting = "the worker is starting"
         self.found: Report | None = None
         """What was found of the topics at the last start."""
@@ -194,6 +196,7 @@ class Reader:
                 counts = await self._partitions()
                 if counts is not None:
                     await self._serve(counts)
+                    await self._withdrawal.stay_outside(self._stop.first_of)
             except (NotPermittedError, MissingTopicError) as error:
                 self._cannot(str(error))
             except (ConnectionError, KafkaError, asyncio.CancelledError) as error:
@@ -364,7 +367,7 @@ class Reader:
         following = [asyncio.create_task(each.run(), name="subscriptions and reactions") for each in followed]
         starting = asyncio.create_task(app.start(), name="app")
         try:
-            await self._until_end_of(app, starting)
+            await self._until_end_of(app, starting, shards)
         finally:
             await ended(*watching)
             await ended(working)
@@ -380,12 +383,12 @@ class Reader:
             parts.publishing = parts.reacting = parts.head_starts = None
             self.shards.streams = parts.rekeying = None
 
-    async def _until_end_of(self, app: AnnalsApp, starting: asyncio.Task[None]) -> None:
-        """Wait for the stop, or until the app cannot go on, and keep why."""
+    async def _until_end_of(self, app: AnnalsApp, starting: asyncio.Task[None], shards: ReadingShards) -> None:
+        """Wait for the stop, or until the app cannot go on or has to leave what it has to others, and keep why."""
         self._starting = "the worker is starting again"
         try:
-            await self._stop.until_end_of(app, starting)
-            self._starting = lacking_right(app.crash_reason, "Read") or self._starting
+            await self._stop.until_end_of(app, starting, asyncio.create_task(self._withdrawal.until_due(shards.all)))
+            self._starting = lacking_right(app.crash_reason, "Read") or self._withdrawal.reason or self._starting
         except CannotStartError as error:
             self._cannot(str(error))
         except (Exception, asyncio.CancelledError):

@@ -2,14 +2,15 @@
 
 A store fails for reasons of this worker's own: its disk is full or gone, its rights or files are missing, or its disk
 or memory damages one store after the other. What it keeps in the group stands still, although another worker could
-have it. One that is alone in the group stays: nobody else would take what it has, and it goes on trying.
+have it. One that is alone in the group stays: nobody else would take what it has, and it goes on trying. The group is
+that of one role: a worker may read no more and still decide.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 from aiokafka.client import CoordinationType
@@ -17,14 +18,14 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.cancellation import is_task_cancelled
 from annals.agents.ports import StoreDamagedError, StoreUnavailableError
+from annals.agents.waiting import ended
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.group.instances import group_members
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from annals.workers.writing.shard_stores import Stores
-    from annals.workers.writing.shards import Shards
+    from annals.agents.folding.damage import DamagedStores, Failing
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,14 @@ PATIENCE_S: Final = 10.0  # for which a store may fail to open: a disk or a righ
 LOOK_S: Final = 1.0
 FIRST_RETRY_S: Final = 5.0  # each time that it leaves, others have a rebalance
 LAST_RETRY_S: Final = 300.0
+
+
+class StoredShard(Protocol):
+    """A shard that folds into a store."""
+
+    @property
+    def damaged_stores(self) -> DamagedStores:
+        """What knows how its stores fail."""
 
 
 class Withdrawal:
@@ -45,21 +54,37 @@ class Withdrawal:
         self._retry_s = FIRST_RETRY_S
         self.reason: str | None = None
         """Why the worker is outside of the group."""
-        self._stores: Sequence[Stores] = ()
+        self._failing: Sequence[Failing] = ()
 
-    async def until_due(self, shards: Shards) -> None:
-        """Wait until stores have failed to open for too long, and another member could have their shards."""
+    async def until_due(self, shards: Callable[[], Iterable[StoredShard]]) -> None:
+        """Wait until stores have failed for too long, and another member could have their shards.
+
+        shards: returns those that are here.
+        """
         began = asyncio.get_running_loop().time()
         while True:
-            failing = shards.failing_stores(PATIENCE_S)
+            failing = [each for shard in shards() if (each := shard.damaged_stores.failing(PATIENCE_S))]
             if failing and await self._has_others(is_member=True):
                 break
             await asyncio.sleep(LOOK_S)
         if asyncio.get_running_loop().time() - began > LAST_RETRY_S:
             self._retry_s = FIRST_RETRY_S
-        self._stores = failing
-        self.reason = f"this worker cannot open its stores, and left the consumer group to others: {failing[0].failure}"
-        log.error("leaving the consumer group", group=self._group, reason=failing[0].failure)
+        self._failing = failing
+        self.reason = f"this worker cannot open its stores, and left the consumer group to others: {failing[0].reason}"
+        log.error("leaving the consumer group", group=self._group, reason=failing[0].reason)
+
+    async def stay_outside(self, unless_stopped: Callable[[asyncio.Task[None]], Awaitable[Any]]) -> None:
+        """Wait until the worker may come back; one that did not leave may at once.
+
+        unless_stopped: waits for the end of a task, at most until the process is to stop.
+        """
+        if self.reason is None:
+            return
+        returning = asyncio.create_task(self.until_over(), name="outside of the group")
+        try:
+            await unless_stopped(returning)
+        finally:
+            await ended(returning)
 
     async def until_over(self) -> None:
         """Wait until the stores can be opened, or nobody else is in the group."""
@@ -72,9 +97,9 @@ class Withdrawal:
         self.reason = None
 
     async def _can_open(self) -> bool:
-        for stores in self._stores:
+        for failing in self._failing:
             try:
-                await _try(stores)
+                await _try(failing)
             except Exception as error:  # noqa: BLE001 - the binding raises bare Exceptions with RocksDB's words
                 log.warning("the stores still cannot be opened", reason=str(error))
                 return False
@@ -96,10 +121,11 @@ class Withdrawal:
         return len(others) > (1 if is_member and not self._instance_id else 0)
 
 
-async def _try(stores: Stores) -> None:
+async def _try(failing: Failing) -> None:
     """Open a store and close it; a damaged one is set aside, as the shard would that opens it next, or left to rest."""
-    if time.monotonic() < stores.rests_until:
-        raise StoreUnavailableError(stores.failure)
+    stores = failing.stores
+    if time.monotonic() < failing.rests_until:
+        raise StoreUnavailableError(failing.reason)
     try:
         await stores.close(await stores.open())
     except StoreDamagedError as damage:

@@ -140,20 +140,12 @@ class Worker:
             if prepared is not None:
                 began = self._clock.monotonic()
                 await self._serve(*prepared)
-                if self._withdrawal.reason is not None:
-                    self._starting = self._withdrawal.reason
-                    await self._stay_outside()
+                self._starting = self._withdrawal.reason or self._starting
+                await self._withdrawal.stay_outside(self._stop.first_of)
                 if self._clock.monotonic() - began > STEADY_S:
                     retry = FIRST_RETRY_S
                 await self._stop.wait(retry)
             retry = min(2 * retry, LAST_RETRY_S)
-
-    async def _stay_outside(self) -> None:
-        returning = asyncio.create_task(self._withdrawal.until_over(), name="outside of the group")
-        try:
-            await self._stop.first_of(returning)
-        finally:
-            await ended(returning)
 
     async def _prepared(self, retry: float) -> tuple[dict[str, int], int] | None:
         """Check the topics; return their numbers of partitions, or None after having waited for the brokers."""
@@ -263,7 +255,7 @@ class Worker:
         # it is over only with the first assignment, which may never come
         starting = asyncio.create_task(app.start(), name="app")
         try:
-            withdrawn = asyncio.create_task(self._withdrawal.until_due(shards), name="withdrawal")
+            withdrawn = asyncio.create_task(self._withdrawal.until_due(shards.all), name="withdrawal")
             await self._stop.until_end_of(app, starting, withdrawn)
         except (Exception, asyncio.CancelledError) as error:
             if is_task_cancelled() or isinstance(error, CannotStartError):

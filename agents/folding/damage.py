@@ -1,9 +1,13 @@
-"""What a shard does about a damaged store: it is only a fold, and makes room for the next one."""
+"""What a shard does about a store that fails: a damaged one is only a fold, and makes room for the next one.
+
+Where that does not help, or the machine lacks something, others may have what the shard stands on: `DamagedStores.
+failing` says so to whoever leaves the group for that.
+"""
 
 from __future__ import annotations
 
 from asyncio import sleep
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from annals.agents.ports import StoreDamagedError, StoreError
 
@@ -26,6 +30,20 @@ class Stores(Protocol):
     async def set_aside(self, damage: StoreDamagedError) -> None:
         """Make room for another store."""
 
+    async def open(self) -> Any:
+        """Open the store, or begin one."""
+
+    async def close(self, store: Any) -> None:
+        """Close the store."""
+
+
+class Failing(NamedTuple):
+    """What opens a store that cannot be used, why that is, and until when, by the clock, it is left as it is."""
+
+    stores: Stores
+    reason: str
+    rests_until: float
+
 
 class DamageCounter(Protocol):
     """What counts the damaged stores of a shard."""
@@ -35,7 +53,7 @@ class DamageCounter(Protocol):
 
 
 class DamagedStores:
-    """Sets one shard's damaged stores aside, at most three times an hour."""
+    """Sets one shard's damaged stores aside, at most three times an hour, and knows for how long none could be used."""
 
     def __init__(self, stores: Stores, clock: Clock, telemetry: DamageCounter, log: Any) -> None:
         """Begin without any damage."""
@@ -45,6 +63,7 @@ class DamagedStores:
         self._log = log
         self._set_aside_at: list[float] = []
         self._failed_at: list[float] = []
+        self._reason = ""
         self.rests_until: float | None = None
         """Until when, by the clock, a store that is damaged again and again is not folded anew; None: it is at once."""
 
@@ -60,14 +79,29 @@ class DamagedStores:
         else:
             await self._wait_for_room(failure)
 
+    def failing(self, seconds: float) -> Failing | None:
+        """Return why no store can be used, if that is so now and has been for so long, a moment's success apart."""
+        if not self._reason or self._clock.monotonic() - self._failed_at[0] < seconds:
+            return None
+        return Failing(self._stores, self._reason, self.rests_until or 0.0)
+
+    async def _wait(self, wait_s: float, reason: str) -> None:
+        """Wait as one whose store cannot be used."""
+        now = self._clock.monotonic()
+        self._failed_at = [*(at for at in self._failed_at if now - at < LATELY_S), now]
+        self._reason = reason
+        try:
+            await sleep(wait_s)
+        finally:
+            self._reason = ""
+
     async def _wait_for_room(self, failure: StoreError) -> None:
         """Wait longer each time within a minute: a store that opens, and fails when it writes, is no success."""
         now = self._clock.monotonic()
         self._failed_at = [at for at in self._failed_at if now - at < LATELY_S]
         wait_s = FIRST_WAIT_S * (2 ** len(self._failed_at) - 1)
-        self._failed_at.append(now)
         self._log.warning("the store cannot be used", reason=str(failure))
-        await sleep(min(LONGEST_WAIT_S, wait_s))
+        await self._wait(min(LONGEST_WAIT_S, wait_s), str(failure))
 
     async def _set_aside(self, damage: StoreDamagedError, tell: Callable[[str], None]) -> None:
         self._telemetry.damaged()
@@ -81,14 +115,14 @@ class DamagedStores:
             self._log.error("stores are damaged again and again", reason=reason)
             tell(reason)
             self.rests_until = self._clock.monotonic() + wait_s
-            await sleep(wait_s)
+            await self._wait(wait_s, reason)
             self.rests_until = None
         try:
             await self._stores.set_aside(damage)
         except StoreError as error:
             self._log.error("the damaged store cannot be set aside", reason=str(error))
             tell(f"the damaged store cannot be set aside: {error}")
-            await sleep(RETRY_S)
+            await self._wait(RETRY_S, str(error))
         else:
             self._set_aside_at.append(self._clock.monotonic())
 

@@ -99,16 +99,18 @@ class CatchUp:
                     while not self._is_done():
                         if await self._go_on():  # looking succeeds where each transaction fails
                             backoff.reset()
-                            self.problem = None
+                            self.problem = self.problem if backoff.is_lasting else None
                         await self._pace.obey(self._log.throttled_s(), self._stopping)
-                except FencedError:
+                except FencedError as error:
                     self._telemetry.fenced()
+                    self.problem = str(error) if backoff.is_lasting else None
                     await backoff.wait()
                 except TargetError as error:  # nothing of it will be visible
                     self.halt = Halt(self.position, str(error))
                 except (JournalError, NotReadyError) as error:
                     self._telemetry.uncertain()
-                    self.problem = str(error) if isinstance(error, NotPermittedError) else None
+                    is_told = isinstance(error, NotPermittedError) or backoff.is_lasting
+                    self.problem = str(error) if is_told else None
                     log.warning("catch-up begins again", subscription=name, reason=str(error))
                     await backoff.wait()
         finally:

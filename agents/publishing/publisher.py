@@ -103,6 +103,8 @@ class Publisher:
         self._may_run.set()
         self._stepping = asyncio.Lock()
         self._loss: StoppedError | None = None
+        self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        self._failure = ""
         self.phase, self.reason = OPENING, "not opened yet"
 
     @property
@@ -115,13 +117,14 @@ class Publisher:
         """Why somebody has to look after it; None while it publishes, or begins to."""
         if self.phase == STOPPED or (self.phase == OPENING and self._is_unreachable):
             return f"{self._name} is not published: {self.reason}"
+        if self._backoff.is_lasting:
+            return f"{self._name} begins to be published again and again: {self._failure}"
         if self._pace.trouble and (self._source.status().offset > self.position or self._roster.behind()):
             return f"{self._name} is published slowly: {self._pace.trouble}"
         return self._catching.problem()
 
     async def run(self) -> None:
         """Publish until the task is cancelled, or the progress is not of this journal."""
-        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
                 await self._until_somebody_subscribes()
@@ -133,7 +136,7 @@ class Publisher:
                     await self._may_run.wait()
                     async with self._stepping:
                         has_moved = await self._step(writer)
-                    backoff.reset()
+                    self._backoff.reset()
                     if not has_moved:
                         await self._wait()
             except StoppedError as error:
@@ -146,7 +149,7 @@ class Publisher:
             except Exception as error:  # noqa: BLE001 - nothing may end the publisher unseen
                 self._log.exception("publisher failed")
                 self._note(error)
-            await backoff.wait()
+            await self._backoff.wait()
 
     def stop_for(self, error: StoppedError) -> None:
         """Stop at the next step: what was acknowledged is gone."""
@@ -191,8 +194,9 @@ class Publisher:
     def _note(self, error: Exception) -> None:
         (self._telemetry.fenced if isinstance(error, FencedError) else self._telemetry.uncertain)()
         self._is_unreachable = isinstance(error, UnreachableError | NotPermittedError)
-        self._become(OPENING, str(error) or type(error).__name__)
-        self._log.warning("publisher opens again", reason=self.reason)
+        self._failure = str(error) or type(error).__name__
+        self._become(OPENING, self._failure)
+        self._log.warning("publisher opens again", reason=self._failure)
 
     async def _open(self) -> PublishLog:
         """Become the only publisher, read where it goes on, and return the writer.

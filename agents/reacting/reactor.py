@@ -111,7 +111,7 @@ class Reactor:
         reaction: or a stream that events are copied to, instead. source: for a reaction to events of another
         deployment, what judges its journal. here: this deployment's id. horizon: it is a stream that is reacted to.
         """
-        stream = reaction if isinstance(reaction, Rekeyed) else None
+        stream = self._stream = reaction if isinstance(reaction, Rekeyed) else None
         self._reaction = reaction
         self._decider = decider
         self._source = source
@@ -120,9 +120,7 @@ class Reactor:
         self._controls = controls
         self._clock = clock
         self._telemetry = telemetry
-        self._here = here
-        self._horizon = horizon
-        self._stream = stream
+        self._here, self._horizon = here, horizon
         self._version = reaction.version if isinstance(reaction, Reaction) else 0
         self._idle_commit_s = IDLE_COMMIT_S if stream is None else REKEYED_COMMIT_S
         whose = self._whose = Whose.of(reaction, source.kind, source.partition, reads_stream=horizon is not None)
@@ -134,6 +132,7 @@ class Reactor:
         self._is_ours_to_mend, self._lacks_right = whose.deployment is None, False
         self._writer: ReactionLog | None = None
         self._processes = self._begun()
+        self._backoff, self._failure = Backoff(FIRST_RETRY_S, LAST_RETRY_S), ""
         self._progress = Progress(0)
         self._committed = 0
         self._committed_at = 0.0
@@ -156,6 +155,8 @@ class Reactor:
         """
         if (self.phase == STOPPED and self._is_ours_to_mend) or (self.phase == OPENING and self._lacks_right):
             return f"{self._whose.name} does not {self._whose.does}: {self.reason}"
+        if self._backoff.is_lasting and self._is_ours_to_mend:
+            return f"{self._whose.name} begins to {self._whose.does} again and again: {self._failure}"
         if self._pace.trouble and self._source.status().offset > self.position and self.phase in {OPENING, RUNNING}:
             does = "copies" if self._whose.does == "copy" else "reacts"
             return f"{self._whose.name} {does} slowly: {self._pace.trouble}"
@@ -163,7 +164,6 @@ class Reactor:
 
     async def run(self) -> None:
         """React until the task is cancelled."""
-        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             known = self._controls.get(self._reaction.name)
             if not is_active(known):
@@ -178,7 +178,7 @@ class Reactor:
                     await self._may_run.wait()
                     async with self._stepping:
                         has_moved = await self._step(writer)
-                    backoff.reset()
+                    self._backoff.reset()
                     if not has_moved:
                         await self._wait()
                 continue
@@ -200,7 +200,7 @@ class Reactor:
             except Exception as error:  # noqa: BLE001 - nothing may end the reactor unseen
                 self._log.exception("reactor failed")
                 self._note(error)
-            await backoff.wait()
+            await self._backoff.wait()
 
     async def suspend(self) -> None:
         """Let the transaction under way end, and begin no other: the partition may move."""
@@ -257,9 +257,9 @@ class Reactor:
 
     def _note(self, error: Exception) -> None:
         self._lacks_right = isinstance(error, NotPermittedError)
-        self._become(OPENING, str(error) or type(error).__name__)
-        fenced = isinstance(error, FencedError)
-        self._log.warning("reactor opens again", reason=self.reason, fenced=fenced)
+        self._failure = str(error) or type(error).__name__
+        self._become(OPENING, self._failure)
+        self._log.warning("reactor opens again", reason=self._failure, fenced=isinstance(error, FencedError))
 
     async def _open(self) -> ReactionLog:
         """Become the only one who runs this reaction here, read where it goes on and what it keeps; return the writer.

@@ -68,3 +68,21 @@ def flipped(broker: Broker, topic: str, partition: int = 0) -> Iterator[int]:
         yield offset
     finally:
         flip()
+
+
+@contextlib.contextmanager
+def led_forward(broker: Broker, topic: str, partition: int = 0) -> Iterator[int]:
+    """Lead the offset of that batch forward by one, and back; what it was. The broker is down."""
+    assert not broker.is_running
+    segment, offset, at, length = newest_batch(broker, topic, partition)
+
+    def put(base: int) -> None:
+        with segment.open("r+b") as file:
+            file.seek(at)
+            file.write(HEAD.pack(base, length))
+
+    put(offset + 1)
+    try:
+        yield offset
+    finally:
+        put(offset)

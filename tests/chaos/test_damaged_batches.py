@@ -1,9 +1,12 @@
 """A broker's disk changes a record batch under running workers: its partition alone waits, and says for which."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import psutil
 import pytest
 from chaos_commands import persons, rename
-from chaos_damage import flipped
+from chaos_damage import flipped, led_forward
 from chaos_publishing import service_of
 from chaos_records import home_of
 from chaos_scenario import Scenario, assert_clean
@@ -15,11 +18,15 @@ from annals.workers.tools.broker import Broker
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 
 PEOPLE = 20
+Damage = Callable[[Broker, str], AbstractContextManager[int]]
 
 
-@pytest.mark.parametrize(("topic", "role"), [("commands.person", "write"), ("events.person", "read")])
+@pytest.mark.parametrize(
+    ("topic", "role", "damage"),
+    [("commands.person", "write", flipped), ("events.person", "read", flipped), ("events.person", "read", led_forward)],
+)
 async def test_a_damaged_batch_holds_its_partition_alone_and_all_goes_on_once_it_is_whole(
-    people: Scenario, chaos_broker: Broker, topic: str, role: str
+    people: Scenario, chaos_broker: Broker, topic: str, role: str, damage: Damage
 ) -> None:
     """Goes red when one batch has the whole process begin anew, again and again, with no word of where it is."""
     worker = people.start("a", {"reads": True}, ROLES="write,read", API_PORT="0").until_ready()
@@ -37,7 +44,7 @@ async def test_a_damaged_batch_holds_its_partition_alone_and_all_goes_on_once_it
     if role == "read":
         assert_clean(people.until_answered())
     chaos_broker.stop()  # in order: after a crash a broker cuts a damaged end off
-    with flipped(chaos_broker, f"{people.prefix}{topic}") as offset:
+    with damage(chaos_broker, f"{people.prefix}{topic}") as offset:
         chaos_broker.start()
         for each in readers:
             each.resume()

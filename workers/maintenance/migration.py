@@ -146,7 +146,7 @@ async def _outdated(client: AIOKafkaClient, journal: Journal, topic: str) -> Out
     where = TopicPartition(topic, journal.place.partition)
     start, end = (await bounds(client, [where]))[where]
     found: set[bytes] = set()
-    async for records in read_range(client, where, start, end):
+    async for records in read_range(client, where, start, end, is_compacted=True):
         for _, key, value, _ in records:
             if key is not None and kept_key(key) is key:  # a longer one is no aggregate id
                 is_current = value is None or _usable(value, journal.place.kind) is not None

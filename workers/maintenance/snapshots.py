@@ -52,7 +52,7 @@ async def put_newest(
         last = await _write(options, where, waiting)
         await _until_visible(client, where, last)
         standing: dict[bytes, bytes] = {}
-        async for records in read_range(client, where, since, last + 1):
+        async for records in read_range(client, where, since, last + 1, is_compacted=True):
             for _, key, value, _ in records:
                 if key in newest and value is not None:
                     standing[key] = value

@@ -78,7 +78,7 @@ class MemoryConsumer:
         if code == Code.OFFSET_OUT_OF_RANGE:
             raise OffsetOutOfRangeError({partition: position})
         try:
-            batches = batches_of(data, position, is_checked=True)
+            batches = batches_of(data, position, is_checked=True, is_compacted=False)
         except ChecksumError as error:
             raise CorruptRecordException(str(error)) from error
         if not batches:

@@ -119,7 +119,8 @@ class KafkaRestorePoint:
                 raise UnreachableError(str(error)) from error
             try:
                 start, end = (await bounds(client, [self._restore]))[self._restore]
-                async with aclosing(read_range(client, self._restore, start, end, is_checked=False)) as steps:
+                reading = read_range(client, self._restore, start, end, is_checked=False, is_compacted=True)
+                async with aclosing(reading) as steps:
                     async for records in steps:
                         yield [(key, value) for _, key, value, _ in records]
             finally:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.ports import StoreUnavailableError
 from annals.topics.catalog import (
     COMMAND_TOPIC_BYTES,
     DEAD_LETTER_TOPIC_BYTES,
@@ -47,20 +45,10 @@ class Stores:
         self._budget = budget
         self._compression = compression
         self._folder: Path | None = None
-        self.failing_since: float | None = None
-        self.failure = ""
-        """Why the store cannot be opened, or a damaged one not be set aside, while that is so."""
-        self.rests_until = 0.0
-        """Until when, by the monotonic clock, the store is left as it is, since it is damaged again and again."""
 
     async def open(self) -> RocksStore:
         """Open the store, or begin one."""
-        try:
-            store = await open_store(self._root, self._identity, self._budget, self._compression)
-        except StoreUnavailableError as error:  # of this machine; a damaged store is folded anew
-            self._fail(str(error))
-            raise
-        self.failing_since = None
+        store = await open_store(self._root, self._identity, self._budget, self._compression)
         self._folder = store.folder
         return store
 
@@ -71,13 +59,8 @@ class Stores:
     async def set_aside(self, damage: StoreDamagedError) -> None:
         """Make room for another store."""
         folder = Path(damage.folder) if damage.folder else self._folder
-        if folder is None:
-            return
-        try:
+        if folder is not None:
             await set_aside(folder)
-        except StoreUnavailableError as error:  # as on a disk that can only be read since it failed
-            self._fail(str(error))
-            raise
 
     async def open_beside(self) -> RocksStore:
         """Begin an empty store beside the shard's own."""
@@ -90,16 +73,6 @@ class Stores:
     async def close(self, store: Any) -> None:
         """Close the store; RocksDB flushes what is in memory."""
         await asyncio.to_thread(store.close)
-
-    def rest(self, until: float, failure: str) -> None:
-        """Leave the store as it is until then, by the monotonic clock: it counts as one that cannot be opened."""
-        self.rests_until = until
-        self._fail(failure)
-
-    def _fail(self, failure: str) -> None:
-        if self.failing_since is None:
-            self.failing_since = time.monotonic()
-        self.failure = failure
 
 
 def stores_of(place: ShardId, state_version: int, settings: Settings, names: TopicNames, budget: StoreBudget) -> Stores:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.folding.working_set import AggregateCache
@@ -21,7 +20,7 @@ from annals.workers.open_files import raise_limit, tables
 from annals.workers.partitions import Partitions
 from annals.workers.stores.rocks import RocksStore, StoreBudget
 from annals.workers.telemetry import ShardMetrics
-from annals.workers.writing.shard_stores import LIMITS, Stores, stores_of
+from annals.workers.writing.shard_stores import LIMITS, stores_of
 from annals.workers.writing.standbys import Standbys
 
 if TYPE_CHECKING:
@@ -81,7 +80,6 @@ class Shards:
         self._budget = StoreBudget(settings.store_cache_bytes, WRITE_BUFFER_BYTES, tables(files, all_shards))
         self._folding = asyncio.Semaphore(FOLDING)
         self._concurrency_limit = ConcurrencyLimit()
-        self._stores: dict[Key, Stores] = {}
         self._telemetry: dict[Key, ShardMetrics] = {}
         self._known: dict[Key, Known] = {}  # of journals whose shards were here before
         kinds = {self._names.commands(kind): kind for kind in deciders}
@@ -109,17 +107,6 @@ class Shards:
     def unfetched(self, ends: Mapping[TopicPartition, int], now: float) -> list[str]:
         """Return of which partitions nothing comes though there is something: see `Sources.unfetched`."""
         return self._sources.unfetched(ends, now)
-
-    def failing_stores(self, seconds: float) -> list[Stores]:
-        """Return those that have failed to open for so long, or that rest since they are damaged again and again."""
-        for key, stores in self._stores.items():
-            shard = self.partitions.get(key)
-            if shard is not None and shard.damaged_stores.rests_until is not None:
-                stores.rest(shard.damaged_stores.rests_until, shard.reason)
-        before = time.monotonic() - seconds
-        return [
-            each for each in self._stores.values() if each.failing_since is not None and each.failing_since < before
-        ]
 
     def measure(self) -> None:
         """Set the gauges that are read rather than told."""
@@ -151,7 +138,6 @@ class Shards:
         """Keep what a closed shard knew of its journal."""
         self._known[key] = actor.acknowledged.known
         self._telemetry.pop(key).close()
-        del self._stores[key]
 
     def open(self, key: Key) -> Shard:
         """Return the shard of a partition."""
@@ -175,7 +161,7 @@ class Shards:
             names.group(settings.app_id),
             settings.compression,
         )
-        stores = self._stores[key] = stores_of(place, decider.state_version, settings, names, self._budget)
+        stores = stores_of(place, decider.state_version, settings, names, self._budget)
         telemetry = self._telemetry[key] = ShardMetrics(
             self._metrics, place, self._clock, DecisionLog(place, settings.max_command_bytes)
         )

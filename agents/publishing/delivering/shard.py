@@ -157,14 +157,16 @@ class DeliveryShard:
                         if not await self._step():
                             await self._wait()
                         await self._pace.obey(self._log.throttled_s(), self._stopping)
-                except FencedError:
+                except FencedError as error:
                     self._telemetry.fenced()
+                    self.problem = str(error) if self._backoff.is_lasting else None
                     await self._backoff.wait()
                 except TargetError as error:  # nothing was begun
                     self.halt = Halt(self.position, str(error))
                 except (JournalError, NotReadyError) as error:
                     self._telemetry.uncertain()
-                    self.problem = str(error) if isinstance(error, NotPermittedError) else None
+                    is_told = isinstance(error, NotPermittedError) or self._backoff.is_lasting
+                    self.problem = str(error) if is_told else None
                     log.warning("delivery begins again", subscription=name, reason=str(error))
                     await self._backoff.wait()
         finally:
@@ -264,7 +266,7 @@ class DeliveryShard:
         with self._pace.committing(self._pace.most, self._log.throttled_s):
             await self._log.deliver(writes)
         self._backoff.reset()  # steps that write nothing succeed where each transaction fails
-        self.problem = None
+        self.problem = self.problem if self._backoff.is_lasting else None
         self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
 
     def _may_rest(self) -> bool:

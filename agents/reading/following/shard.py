@@ -107,7 +107,7 @@ class Shard(Answers):
         self._queue = RecordQueue(source)
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
         self._telemetry = telemetry
-        self._damaged = DamagedStores(stores, clock, telemetry, self._log)
+        self.damaged_stores: Final = DamagedStores(stores, clock, telemetry, self._log)
         self._open_store = OpenStore(stores, f"{decider.kind}-{partition}", self._queue.fail, self._log)
         self._fold: ReadingFold | None = None
         self._phase, self._reason = OPENING, "not opened yet"
@@ -388,7 +388,7 @@ class Shard(Answers):
 
     async def _store_failed(self, error: StoreError) -> None:
         await self._leave(f"the store cannot be used: {error}")
-        await self._damaged.set_aside(error, self._tell)
+        await self.damaged_stores.set_aside(error, self._tell)
 
     def _tell(self, reason: str) -> None:
         self._reason = reason

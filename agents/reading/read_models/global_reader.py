@@ -102,6 +102,7 @@ class GlobalReader:
         self._is_changed = False
         self._rebuilds: list[tuple[str, Key, str, int]] = []
         self._failure: StoreError | None = None
+        self.problem: str | None = None  # where it fails again and again
 
     def follow(self) -> None:
         """Act on what the topic `projections` says now."""
@@ -176,6 +177,7 @@ class GlobalReader:
             try:
                 await self._open()
                 backoff.reset()
+                self.problem = None
                 await self._follow()
             except StoreError as error:
                 await self._store_failed(error)
@@ -184,6 +186,7 @@ class GlobalReader:
             except Exception as error:  # noqa: BLE001 - nothing may end it unseen
                 self._log.exception("global projections failed")
                 await self._leave(f"{type(error).__name__}: {error}")
+            self.problem = self._why_not() if backoff.is_lasting else None
             await backoff.wait()
 
     async def close(self) -> None:

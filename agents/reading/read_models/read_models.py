@@ -184,7 +184,8 @@ class ReadModels:
 
     def problems(self) -> list[str]:
         """Return why this process cannot take part in reading; none where it can."""
-        return unknown_versions(self.projections, self._topic.records)
+        fails = None if self._global is None else self._global.problem
+        return [*unknown_versions(self.projections, self._topic.records), *([] if fails is None else [fails])]
 
     def apply(self, here: Here) -> None:
         """Have everything that is open here follow what the topic says, where that is not done."""

@@ -115,6 +115,7 @@ class RekeyedShard(Answers):
         self._open_store = OpenStore(stores, self._name, self._note_failure, self._log)
         self._telemetry = telemetry
         self._fold: RekeyedFold | None = None
+        self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self._phase, self._reason = OPENING, "not opened yet"
         self._end, self._end_at_opening = 0, NOT_ASKED
         self._topic_asked_at = 0.0
@@ -124,7 +125,8 @@ class RekeyedShard(Answers):
     @property
     def problem(self) -> str | None:
         """Why it does not fold; None while it does, or begins to."""
-        return f"{self._name} is not folded: {self._reason}" if self._phase == STOPPED else None
+        is_so = self._phase == STOPPED or self._backoff.is_lasting
+        return f"{self._name} is not folded: {self._reason}" if is_so else None
 
     def follow(self, followers: Sequence[Follower], dropped: Sequence[str] = ()) -> None:
         """Have other projections than before; dropped: names of followers whose rows go, followed or not."""
@@ -179,11 +181,10 @@ class RekeyedShard(Answers):
 
     async def run(self) -> None:
         """Fold the stream until the task is cancelled; where events are gone, look again now and then."""
-        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
                 fold = await self._open()
-                await self._follow(fold, backoff)
+                await self._follow(fold)
             except StoppedError as error:
                 self._stop(await self._why(error))
             except (StaleStateError, UnreachableError) as error:
@@ -195,7 +196,7 @@ class RekeyedShard(Answers):
             except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
                 self._log.exception("the fold of a re-keyed stream failed")
                 await self._leave(f"{type(error).__name__}: {error}")
-            await backoff.wait()
+            await self._backoff.wait()
 
     async def close(self) -> None:
         """Close the store. `run` must have ended or been cancelled."""
@@ -237,7 +238,7 @@ class RekeyedShard(Answers):
         self._moves.tell()
         return fold
 
-    async def _follow(self, fold: RekeyedFold, backoff: Backoff) -> None:
+    async def _follow(self, fold: RekeyedFold) -> None:
         while True:
             if self._failure is not None:
                 raise self._failure
@@ -250,7 +251,7 @@ class RekeyedShard(Answers):
             self._end = self._source.status().end
             self._telemetry.standing(max(0, self._end - fold.position.offset))
             has_more = await self._catch_up(fold)
-            backoff.reset()
+            self._backoff.reset()
             if run.is_end and not has_more:
                 await self._wait(fold)
             await asyncio.sleep(0)  # questions and other shards have their turn

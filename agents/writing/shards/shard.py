@@ -156,8 +156,8 @@ class Shard:
 
     @property
     def trouble(self) -> str:
-        """What slows the shard down, or fails, while commands wait or may wait; empty if nothing does."""
-        has_none = self.phase is not Phase.OPENING and not len(self._command_queue)
+        """What slows the shard down, or fails, while commands wait or may wait, or for long; empty if nothing does."""
+        has_none = self.phase is not Phase.OPENING and not len(self._command_queue) and not self._backoff.is_lasting
         return self._command_queue.damage or ("" if has_none else self._pace.trouble or self._pace.failure)
 
     def lag(self, end: int) -> int:
@@ -231,6 +231,7 @@ class Shard:
                 await self._pace.obey(self._journal.throttled_s())
                 await self._backoff.wait()
             except (UnreachableError, StaleStateError) as error:
+                self._pace.failure = str(error)  # told while it opens again, and while nothing is committed
                 self._leave(Phase.OPENING, str(error))
                 await self._backoff.wait()
             except StoppedError as error:

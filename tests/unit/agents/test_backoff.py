@@ -2,7 +2,7 @@
 
 import asyncio
 
-from annals.agents.backoff import Backoff
+from annals.agents.backoff import FORGOTTEN_S, LASTING_S, Backoff
 
 
 async def test_it_doubles_up_to_the_limit_and_begins_anew(monkeypatch):
@@ -18,3 +18,47 @@ async def test_it_doubles_up_to_the_limit_and_begins_anew(monkeypatch):
     backoff.reset()
     await backoff.wait()
     assert waits == [0.1, 0.2, 0.4, 0.5, 0.1]
+
+
+class Time:
+    """The event loop's clock, moved by hand; a wait is over at once."""
+
+    def __init__(self, monkeypatch):
+        self.at = 1_000.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.at)
+        monkeypatch.setattr(asyncio, "sleep", self.pass_by)
+
+    async def pass_by(self, seconds):
+        self.at += seconds
+
+
+async def test_failures_that_go_on_are_told_whatever_succeeds_between_them(monkeypatch):
+    """Goes red when who is thrown out again and again, and does one thing each time, passes for one that works."""
+    time, backoff = Time(monkeypatch), Backoff(0.5, 0.5)
+    began = time.at
+    while time.at - began < LASTING_S:
+        assert not backoff.is_lasting
+        await backoff.wait()
+        backoff.reset()
+    await backoff.wait()
+    assert backoff.is_lasting
+    await time.pass_by(LASTING_S - 1.0)
+    backoff.reset()
+    assert backoff.is_lasting
+    await time.pass_by(0.5)
+    backoff.reset()
+    assert not backoff.is_lasting
+
+
+async def test_a_failure_or_two_are_not_told_nor_are_those_that_nobody_has_met_for_long(monkeypatch):
+    time, backoff = Time(monkeypatch), Backoff(0.5, 0.5)
+    await backoff.wait()
+    await time.pass_by(LASTING_S)
+    backoff.reset()
+    await backoff.wait()
+    assert not backoff.is_lasting  # all was well for so long
+    await time.pass_by(LASTING_S)
+    await backoff.wait()
+    assert backoff.is_lasting
+    await time.pass_by(FORGOTTEN_S)
+    assert not backoff.is_lasting  # it is paused, say, and tried no more

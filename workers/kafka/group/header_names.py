@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HEAD: Final = Struct(">qi")  # a batch's base offset, and its length from behind these two on
+_LAST: Final = Struct(">i")
+_LAST_AT: Final = 23  # a batch's last offset, counted from its base offset
 _LEAST: Final = 26  # bytes of a message of the oldest format, alone
 MAGIC_AT: Final = 16
 STEP_BYTES: Final = 8 << 20  # of one partition's records, handed out at once
@@ -63,9 +65,13 @@ class Unreadable(NamedTuple):
 
 
 class _Fetched(fetcher.MemoryRecords):
-    """The batches of a fetch, with the bytes that they came as."""
+    """The batches of a fetch, with the bytes that they came as.
+
+    of_journal: of events; whole_from: the offset of the fetch where none may be missing behind it, None where some may.
+    """
 
     of_journal = False
+    whole_from: int | None = None
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -87,6 +93,10 @@ class _Fetched(fetcher.MemoryRecords):
         if base < self._reached or length < _LEAST - _HEAD.size:
             raise CorruptRecordException
         is_new = self.data[start + MAGIC_AT] == MAGIC
+        if is_new and self.whole_from is not None and base > (self._reached if start else self.whole_from):
+            raise CorruptRecordException
+        if is_new and self.whole_from is not None and not start and _is_doubtful(self.data):
+            raise CorruptRecordException
         if is_new and self._at - start < _DefaultRecordBatchPy.HEADER_STRUCT.size:
             raise CorruptRecordException
         batch = super().next_batch()
@@ -155,15 +165,21 @@ def _bytes(buffer: bytearray, at: int) -> tuple[bytes | None, int]:
 class _Batches:
     """The whole batches of a fetch from an offset on, one after the other, as aiokafka asks for them.
 
-    For one whose length is none, or whose offsets lead back, there is None, and no more behind it.
+    For one whose length is none, or whose offsets lead back, or forward where none may be missing (`is_whole`), there
+    is None, and no more behind it.
     """
 
-    def __init__(self, data: bytes, offset: int) -> None:
-        self._batches: deque[_Batch | None] = deque()
+    def __init__(self, data: bytes, offset: int, *, is_whole: bool) -> None:
+        self._batches: deque[_Batch | None] = deque([None] if is_whole and _is_doubtful(data) else [])
+        if self._batches:
+            return
         reached = 0
         for part in _cut(data):
             batch = _Batch(part) if part else None
             if batch is None or not reached <= batch.base_offset < batch.next_offset:
+                self._batches.append(None)
+                break
+            if is_whole and batch.base_offset > (reached or offset):
                 self._batches.append(None)
                 break
             reached = batch.next_offset
@@ -180,6 +196,16 @@ class _Batches:
         if batch is None:
             raise CorruptRecordException
         return batch
+
+
+def _is_doubtful(data: bytes) -> bool:
+    """Whether the first batch reaches into the second one, and none before them says which of them is where it was."""
+    base, length = _HEAD.unpack_from(data)
+    second = _HEAD.size + length
+    if base <= 0 or length < _LAST_AT or len(data) < second + _HEAD.size:
+        return False
+    (last,) = _LAST.unpack_from(data, _LAST_AT)
+    return bool(_HEAD.unpack_from(data, second)[0] <= base + last)
 
 
 def _cut(data: bytes) -> Iterator[bytes]:
@@ -206,13 +232,16 @@ class _PartitionRecords(fetcher.PartitionRecords):
     def __init__(self, tp: Any, records: _Fetched, *others: Any) -> None:
         super().__init__(tp, records, *others)
         records.of_journal = self._value_deserializer is carried_alone
+        if self._value_deserializer is not of_compacted:
+            records.whole_from = self.next_fetch_offset
 
     def _unpack_records(self) -> Iterator[Any]:
         try:
             yield from super()._unpack_records()
         except (UnicodeDecodeError, CorruptRecordException, OversizedError):
             # The same batch once more, and those behind it: which producers' are aborted is known up to there.
-            self._records = _Batches(self._records.data, self.next_fetch_offset)
+            is_whole = self._records.whole_from is not None
+            self._records = _Batches(self._records.data, self.next_fetch_offset, is_whole=is_whole)
         else:
             return
         try:
@@ -273,6 +302,11 @@ def undressed(value: bytes | None) -> bytes | None:
 
 def carried_alone(value: bytes | None) -> bytes | None:
     """Return a value as it is; a journal's records come as with `undressed`, and with their carried headers alone."""
+    return value
+
+
+def of_compacted(value: bytes | None) -> bytes | None:
+    """Return a value as it is; in a compacted topic offsets are missing. Elsewhere that is damage."""
     return value
 
 

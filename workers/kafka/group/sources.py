@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
 
-COMES_WITHIN_S: Final = 20.0  # longer than a fetch is waited for before it is sent again
+COMES_WITHIN_S: Final = 17.0  # longer than a fetch is waited for before it is sent again
 LOOKS_WITHIN_S: Final = 7.0  # of one another, a look that times out among them
 
 

@@ -87,18 +87,22 @@ class Batch(NamedTuple):
             yield (self.base_offset + number + 1, None, None, NO_HEADERS)
 
 
-def batches_of(data: bytes, start: int = 0, *, is_checked: bool = False) -> list[Batch]:
+def batches_of(data: bytes, start: int = 0, *, is_checked: bool = False, is_compacted: bool = True) -> list[Batch]:
     """Return the whole batches in a fetch from an offset, up to one that cannot be read, as `whole_batches`."""
-    return whole_batches(data, start, is_checked=is_checked)[0]
+    return whole_batches(data, start, is_checked=is_checked, is_compacted=is_compacted)[0]
 
 
-def whole_batches(data: bytes, start: int = 0, *, is_checked: bool = False) -> tuple[list[Batch], ChecksumError | None]:
+def whole_batches(
+    data: bytes, start: int = 0, *, is_checked: bool = False, is_compacted: bool = True
+) -> tuple[list[Batch], ChecksumError | None]:
     """Return the whole batches in a fetch from an offset up to one that is damaged, and what is wrong with that one.
 
     What is cut off at the end, or of another format, is left out behind others: the next fetch begins with it. It would
     not begin with any damaged batch: brokers pass over one that ends, by its own words, below the offset asked for.
     is_checked: whether the checksums must be right. Where they need not be, a batch is damaged if no reading could go
     on behind it: by its length or its base offset, which are in no checksum, or by its last offset.
+    is_compacted: whether offsets may be missing. Where none may, one that is was taken by a base offset that leads
+    forward, or by a segment that is gone.
 
     Raises:
         FormatError: the first batch is of another format.
@@ -109,15 +113,20 @@ def whole_batches(data: bytes, start: int = 0, *, is_checked: bool = False) -> t
     while at + _HEADER.size <= len(data):
         base, length, _, magic, checksum, attributes, last, _, _, producer, _, _, count = _HEADER.unpack_from(data, at)
         end, next_offset = at + _LENGTH_AT + length, base + last + 1
-        damage, is_cut_off = "", end > len(data)
+        damage, is_cut_off, place = "", end > len(data), base
         if is_cut_off:
             damage = f"of its {length} bytes there are {len(data) - at - _LENGTH_AT}"
         elif end < at + _HEADER.size:
             damage = f"{length} bytes are no length"
         elif batches and base < reached:
             damage = f"it begins at offset {base}, and those before it reach to {reached}"
+            if not is_compacted and len(batches) == 1 and batches[0].base_offset:
+                # Which of the two is where it was cannot be told; behind others, those say so of the first one.
+                batches, place = [], start
         elif next_offset <= reached:
             damage = f"it ends below offset {next_offset}, and those before it reach to {reached}"
+        elif base > reached and not is_compacted:
+            damage, place = f"what is there begins at offset {base}", reached
         elif (is_checked or count != last + 1) and not _is_as_written(data, at, end, checksum):
             # Compaction takes records and leaves the last offset. That one is right if what follows says so, too.
             following = data[end : end + _OFFSET_BYTES]
@@ -130,7 +139,7 @@ def whole_batches(data: bytes, start: int = 0, *, is_checked: bool = False) -> t
         if magic != MAGIC:
             raise FormatError(f"the record batch at offset {base} has format {magic}: only {MAGIC} is read")
         if damage:
-            error = ChecksumError(f"the record batch at offset {base} is damaged: {damage}")
+            error = ChecksumError(f"the record batch at offset {place} is damaged: {damage}")
             if not batches:
                 raise error
             return batches, error

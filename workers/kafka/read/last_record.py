@@ -44,7 +44,7 @@ class LastRecord(NamedTuple):
         if end <= self.offset:
             return False
         try:
-            found = await record_at(client, where, self.offset, self._is)
+            found = await record_at(client, where, self.offset, self._is, is_compacted=True)
         except RangeGoneError:
             return False
         return found is not None and self._is(found)

@@ -79,7 +79,7 @@ class NewestRecords(Generic[T]):
         last = self._last
         start = self.position if last is None else last.offset
         try:
-            async with aclosing(read_range(client, self._where, start, end)) as steps:
+            async with aclosing(read_range(client, self._where, start, end, is_compacted=True)) as steps:
                 async for records in steps:
                     new = records
                     if last is not None:

@@ -114,13 +114,15 @@ async def read_range(
     most_bytes: int = FETCH_BYTES,
     *,
     is_checked: bool = True,
+    is_compacted: bool = False,
 ) -> AsyncGenerator[list[Record], None]:
     """Yield the committed records with offsets from `start` to below `end`, in steps of at most one fetch.
 
     Headers are as they stand (`annals.workers.kafka.protocol.record_batches`). `end` is at most the last stable offset.
     While one fetch is worked on, the next one is on its way. A fetch that unpacks to more than STEP_BYTES comes in
     several steps. A record that a disk changed must not pass for another one, or for none: checksums of batches are
-    checked (5 % of the time), unless the caller looks at what is inside and names all that is wrong (`is_checked`).
+    checked (5 % of the time), unless the caller looks at what is inside and names all that is wrong (`is_checked`). So
+    is that no offset is missing, markers and aborted records among them, unless the topic `is_compacted`.
 
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.
@@ -131,7 +133,9 @@ async def read_range(
     position = start
 
     def fetch(most: int) -> asyncio.Task[_Part]:
-        return asyncio.create_task(_fetch(client, where, position, most, is_checked=is_checked))
+        return asyncio.create_task(
+            _fetch(client, where, position, most, is_checked=is_checked, is_compacted=is_compacted)
+        )
 
     fetching = fetch(most_bytes) if start < end else None
     try:
@@ -244,6 +248,7 @@ async def _fetch(
     wait_ms: int = FETCH_WAIT_MS,
     *,
     is_checked: bool = True,
+    is_compacted: bool = False,
 ) -> _Part:
     topic, partition = where
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
@@ -255,7 +260,8 @@ async def _fetch(
             request = FetchRequest(wait_ms, 1, limit, LAST_STABLE, [(topic, [(partition, position, limit)])])
             answer = await client.send(leader, request)
             deadline += answer.throttle_time_ms / 1000  # what a quota takes is not the leader's being away
-            part = _part(where, answer, position, is_checked=is_checked) if answer.topics else None
+            is_told = {"is_checked": is_checked, "is_compacted": is_compacted}
+            part = _part(where, answer, position, **is_told) if answer.topics else None
             if part is not None and (part.batches or part.stable <= position):
                 is_within = not part.batches or part.batches[-1].next_offset <= part.stable
                 return part if is_within else _bounded(part, (await bounds(client, [where]))[where][1])
@@ -275,13 +281,13 @@ async def _fetch(
             await _wait_for_leader(client, error, deadline)
 
 
-def _part(where: TopicPartition, answer: Any, start: int, *, is_checked: bool) -> _Part:
+def _part(where: TopicPartition, answer: Any, start: int, **is_told: bool) -> _Part:
     (((_, ((_, code, *members),)),),) = (answer.topics,)
     if code:
         raise for_code(code)(f"{where.topic}-{where.partition}")
     data = members[-1] or b""
     aborted = members[-3] if answer.API_VERSION >= PREFERRED_REPLICA_VERSION else members[-2]
-    batches, damage = whole_batches(data, start, is_checked=is_checked)
+    batches, damage = whole_batches(data, start, **is_told)
     return _Part(batches, sorted(aborted or [], key=lambda each: each[1]), len(data), members[1], damage)
 
 

@@ -69,7 +69,7 @@ async def records_until(
     """
     try:
         start = max(start, (await bounds(client, [where]))[where][0])
-        async with aclosing(read_range(client, where, start, end, most_bytes)) as steps:
+        async with aclosing(read_range(client, where, start, end, most_bytes, is_compacted=True)) as steps:
             async for records in steps:
                 async with aclosing(in_turns(records, TURN_RECORDS)) as turns:
                     async for some in turns:

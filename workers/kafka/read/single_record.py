@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from annals.schemas.cid import cid_of
-from annals.workers.kafka.protocol.record_batches import ChecksumError
 from annals.workers.kafka.read.ranges import read_range
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from annals.workers.kafka.protocol.record_batches import Record
 
 
-ONE_BATCH: Final = 1  # byte: a fetch has a whole batch at least
+FEW_BYTES: Final = 64 << 10  # mostly the batch behind it as well, which tells whether it is where it was
 
 
 def has_cid(cid: bytes) -> Callable[[Record], bool]:
@@ -27,7 +27,12 @@ def has_cid(cid: bytes) -> Callable[[Record], bool]:
 
 
 async def record_at(
-    client: AIOKafkaClient, where: TopicPartition, offset: int, is_proven: Callable[[Record], bool] = lambda _: False
+    client: AIOKafkaClient,
+    where: TopicPartition,
+    offset: int,
+    is_proven: Callable[[Record], bool] = lambda _: False,
+    *,
+    is_compacted: bool = False,
 ) -> Record | None:
     """Return the committed record at an offset below the last stable one; None if there is none.
 
@@ -35,23 +40,22 @@ async def record_at(
     record proves itself: then it is what was written, and the damage is elsewhere in the batch.
 
     is_proven: whether a record is the one that is looked for, by a hash of it; asked of those that have a value.
+    is_compacted: whether offsets may be missing in the topic, as for `read_range`.
 
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.
         RangeGoneError: the offset is not in the partition.
         ChecksumError: the batch is damaged, and the record may be.
     """
-    try:
-        return await _read(client, where, offset, is_checked=True)
-    except ChecksumError:
-        found = await _read(client, where, offset, is_checked=False)
-        if found is not None and found[2] and is_proven(found):  # one that cannot be read has no value
-            return found
-        raise
+    reading = partial(_read, client, where, offset, is_compacted=is_compacted)
+    found = await reading(is_checked=False)  # first: a leader that sends nothing is waited for once
+    if found is not None and found[2] and is_proven(found):  # one that cannot be read has no value
+        return found
+    return await reading(is_checked=True)
 
 
-async def _read(client: AIOKafkaClient, where: TopicPartition, offset: int, *, is_checked: bool) -> Record | None:
-    async with aclosing(read_range(client, where, offset, offset + 1, ONE_BATCH, is_checked=is_checked)) as steps:
+async def _read(client: AIOKafkaClient, where: TopicPartition, offset: int, **is_told: bool) -> Record | None:
+    async with aclosing(read_range(client, where, offset, offset + 1, FEW_BYTES, **is_told)) as steps:
         async for records in steps:
             for record in records:
                 return record

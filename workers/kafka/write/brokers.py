@@ -10,6 +10,7 @@ from aiokafka.errors import CoordinatorNotAvailableError, KafkaError, NotCoordin
 from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UncertainError
+from annals.workers.clock import loop_time
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.write.throttle import Throttle
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MOVED: Final = (CoordinatorNotAvailableError, NotCoordinatorError)
 COORDINATOR_BACKOFF_S: Final = 0.05
+COORDINATOR_PATIENCE_S: Final = 10.0
 PRODUCER_FENCED: Final = 90  # KIP-588; aiokafka has no class for it
 
 
@@ -55,12 +57,18 @@ class Brokers:
         return self._client
 
     async def coordinator(self, kind: CoordinationType, key: str) -> int:
-        """Return the node that coordinates the transactions of an id, or a group."""
-        client = await self.client()
+        """Return the node that coordinates the transactions of an id, or a group.
+
+        Raises:
+            KafkaError: the brokers do not say, or name none for COORDINATOR_PATIENCE_S.
+        """
+        client, end = await self.client(), loop_time() + COORDINATOR_PATIENCE_S
         while (kind, key) not in self._coordinators:
             try:
                 self._coordinators[kind, key] = await client.coordinator_lookup(kind, key)
-            except MOVED:  # the internal topic is being made, or its leader is being chosen
+            except MOVED as error:  # the internal topic is being made, or its leader is being chosen
+                if loop_time() > end:
+                    raise type(error)(f"the brokers name no coordinator of {key}") from error
                 await asyncio.sleep(COORDINATOR_BACKOFF_S)
             except KafkaError as error:
                 if error.args:

@@ -290,7 +290,9 @@ class KafkaRecovery(ABC):
             start, end = await self._reach(where)
             client = await connect(self._options, [where.topic])
             try:
-                async with aclosing(read_range(client, where, start, end, is_checked=False)) as steps:
+                async with aclosing(
+                    read_range(client, where, start, end, is_checked=False, is_compacted=True)
+                ) as steps:
                     async for records in steps:
                         yield [(key, value) for _, key, value, _ in records]
             finally:

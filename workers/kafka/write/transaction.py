@@ -71,8 +71,7 @@ BUSY_PATIENCE_S: Final = 10.0  # markers that take longer than a dead worker's t
 MARKERS_S: Final = 0.003  # by then they are nearly always written; asking whether they are is one request more
 SEQUENCES: Final = 1 << 31  # sequence numbers are 31 bits and wrap to 0 (KIP-98)
 
-_WAIT = (ConcurrentTransactions, CoordinatorLoadInProgressError)
-_OFFSETS_AGAIN = frozenset({*MOVED, *_WAIT})
+_AGAIN = frozenset({*MOVED, ConcurrentTransactions, CoordinatorLoadInProgressError})
 _FENCED = (InvalidProducerEpoch, ProducerFenced)
 
 
@@ -134,6 +133,7 @@ class TransactionalWriter:
         self._producer_id = -1
         self._sequences.clear()
         client = await self.connected()
+        end = loop_time() + BUSY_PATIENCE_S
         while True:
             request = InitProducerIdRequest(transactional_id=self._id, transaction_timeout_ms=TRANSACTION_TIMEOUT_MS)
             answer = await self._brokers.ask_coordinator(CoordinationType.TRANSACTION, self._id, request)
@@ -144,10 +144,10 @@ class TransactionalWriter:
                 self._is_implicit, self._ended_at = level >= IMPLICIT_FROM, 0.0
                 self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch
                 return
+            if error not in _AGAIN or loop_time() > end:  # else nobody would be told
+                raise error(f"{self._id}: the broker does not give out a producer id")
             if error in MOVED:
                 self._brokers.forget_coordinators()
-            elif error not in _WAIT:
-                raise error(f"{self._id}: the broker does not give out a producer id")
             await asyncio.sleep(COORDINATOR_BACKOFF_S)
 
     async def commit(self, batches: Batches, offsets: Offsets, expected: Mapping[TopicPartition, int]) -> None:
@@ -354,7 +354,7 @@ class TransactionalWriter:
             errors = {error for code in codes if (error := error_of(code))}
             if not errors:
                 return
-            if not errors <= _OFFSETS_AGAIN or attempt >= OFFSET_ATTEMPTS:
+            if not errors <= _AGAIN or attempt >= OFFSET_ATTEMPTS:
                 raise errors.pop()(f"{group} refused the offset of {topic}-{partition}")
             if not errors.isdisjoint(MOVED):
                 self._brokers.forget_coordinators()

@@ -1,10 +1,10 @@
-"""A disk changes the length of a record batch, which is in no checksum, under a running broker: it is named by all."""
+"""A disk changes a batch's length or base offset, which are in no checksum, under a running broker: all name it."""
 
 import asyncio
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,9 @@ from aiokafka.structs import TopicPartition
 from annals.agents.ports import DamagedBatchError
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read import ranges
-from annals.workers.kafka.read.ranges import NextRecords, read_range
+from annals.workers.kafka.read.ranges import FETCH_BYTES, NextRecords, read_range
 from annals.workers.kafka.read.single_record import record_at
+from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.tools.broker import Broker
 from chained import Sealed, chain, write
 from processes import ENTRY_POINT, own_environment
@@ -76,9 +77,18 @@ def settings(broker: Broker) -> dict[str, str]:
     return own_environment(ANNALS_BOOTSTRAP_SERVERS=broker.bootstrap, ANNALS_PARTITIONS="1")
 
 
-@contextmanager
-def other_length(broker: Broker, changed: Callable[[int], int]) -> Iterator[None]:
+def other_length(broker: Broker, changed: Callable[[int], int]) -> AbstractContextManager[None]:
     """Have another length in the head of the batch at an offset, for as long as this lasts."""
+    return other_head(broker, lambda length: (AT, changed(length)))
+
+
+def other_base(broker: Broker, base: int) -> AbstractContextManager[None]:
+    """Have another base offset in the head of that batch."""
+    return other_head(broker, lambda length: (base, length))
+
+
+@contextmanager
+def other_head(broker: Broker, changed: Callable[[int], tuple[int, int]]) -> Iterator[None]:
     (segment,) = (broker.data_dir / "kafka" / f"{TOPIC}-0").glob("*.log")
     data, at = segment.read_bytes(), 0
     while (head := HEAD.unpack_from(data, at))[0] < AT:
@@ -90,7 +100,7 @@ def other_length(broker: Broker, changed: Callable[[int], int]) -> Iterator[None
             file.seek(at)
             file.write(head)
 
-    put(HEAD.pack(AT, changed(head[1])))
+    put(HEAD.pack(*changed(head[1])))
     try:
         yield
     finally:
@@ -106,9 +116,16 @@ async def connected(broker: Broker) -> AsyncIterator[AIOKafkaClient]:
         await client.close()
 
 
-async def read_into(found: dict[int, bytes | None], client: AIOKafkaClient, start: int, *, is_checked: bool) -> None:
+async def read_into(
+    found: dict[int, bytes | None],
+    client: AIOKafkaClient,
+    start: int,
+    most_bytes: int = FETCH_BYTES,
+    *,
+    is_checked: bool,
+) -> None:
     """Read from an offset to the end; the value of each offset."""
-    async for some in read_range(client, WHERE, start, COUNT, is_checked=is_checked):
+    async for some in read_range(client, WHERE, start, COUNT, most_bytes, is_checked=is_checked):
         found |= {offset: value for offset, _, value, _ in some}
 
 
@@ -139,8 +156,9 @@ async def test_a_batch_that_passes_for_a_part_of_the_one_before_it_is_told(broke
             with pytest.raises(DamagedBatchError, match=f"the record batch at offset {AT} is damaged: its checksum"):
                 await read_into({}, client, 0, is_checked=True)
             found: dict[int, bytes | None] = {}
-            await read_into(found, client, 0, is_checked=False)
-    assert found == {offset: None if offset == AT + 1 else each.value for offset, each in enumerate(EVENTS)}
+            with pytest.raises(DamagedBatchError, match=f"the record batch at offset {AT + 1} is damaged"):
+                await read_into(found, client, 0, is_checked=False)
+    assert found == {**{offset: each.value for offset, each in enumerate(EVENTS[: AT + 1])}, AT + 1: None}
 
 
 @pytest.mark.parametrize("length", [beyond_the_file, none_at_all])
@@ -158,6 +176,47 @@ async def test_who_looks_for_one_record_names_it(broker: Broker, length: Callabl
 def test_every_command_names_it(broker: Broker, length: Callable[[int], int], words: list[str]) -> None:
     """Goes red when one never ends, or ends with a traceback."""
     with other_length(broker, length):
+        done = subprocess.run(
+            [ENTRY_POINT, *words], env=settings(broker), capture_output=True, text=True, timeout=600, check=False
+        )
+    assert (done.returncode, NAMED in done.stderr, "Traceback" in done.stderr) == (2, True, False), done
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+@pytest.mark.parametrize(
+    ("start", "most_bytes"), [(0, 1), (0, FETCH_BYTES), (AT, 1), (AT, FETCH_BYTES), (AT + 1, FETCH_BYTES)]
+)
+@pytest.mark.parametrize("base", [AT + 1, AT + 2, 1000])
+async def test_a_base_offset_that_leads_forward_takes_no_event_from_sight(
+    broker: Broker, base: int, start: int, most_bytes: int, *, is_checked: bool
+) -> None:
+    """Goes red when who reads on behind it passes over what lies between: in an answer of one batch no other tells."""
+    found: dict[int, bytes | None] = {}
+    with other_base(broker, base):
+        async with connected(broker) as client, asyncio.timeout(WITHIN_S):
+            with pytest.raises(DamagedBatchError, match=r"events\.person-0: the record batch at offset \d is damaged"):
+                await read_into(found, client, start, most_bytes, is_checked=is_checked)
+    assert found == {offset: EVENTS[offset].value for offset in range(start, AT)}
+
+
+async def test_who_looks_for_one_record_or_folds_the_journal_names_a_base_offset_that_leads_forward(
+    broker: Broker,
+) -> None:
+    """Goes red when a store that is right is folded anew, or an event passes for one that the journal lost."""
+    with other_base(broker, AT + 2):
+        async with connected(broker) as client, asyncio.timeout(WITHIN_S):
+            for offset in (AT, AT + 1, AT + 2):
+                with pytest.raises(DamagedBatchError, match=f"the record batch at offset {offset} is damaged"):
+                    await record_at(client, WHERE, offset)
+        folding = read_partition({"bootstrap_servers": broker.bootstrap}, WHERE, 0, COUNT)
+        assert [record.offset for record in await anext(folding)] == list(range(AT))
+        with pytest.raises(DamagedBatchError, match=NAMED):
+            await anext(folding)
+
+
+@pytest.mark.parametrize("words", [["verify", "person"], ["events", "person", "p-1"], ["schemas", "usage", "person"]])
+def test_every_command_names_a_base_offset_that_leads_forward(broker: Broker, words: list[str]) -> None:
+    with other_base(broker, AT + 2):
         done = subprocess.run(
             [ENTRY_POINT, *words], env=settings(broker), capture_output=True, text=True, timeout=600, check=False
         )

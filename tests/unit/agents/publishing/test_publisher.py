@@ -7,6 +7,7 @@ import orjson
 import pytest
 from aiokafka.structs import TopicPartition
 
+from annals.agents import backoff
 from annals.agents.publishing.administration import put
 from annals.agents.reading.found import JournalRun
 from annals.schemas.cid import cid_text
@@ -468,3 +469,32 @@ async def test_a_selective_catch_up_commits_what_is_enough_for_a_transaction_and
         committed = len(await world.received("", "progress")) - before
     assert await world.cids("few") == shown([event for event in events if event.key.endswith(b"00")])
     assert committed <= 8, "500 events were 50 runs"
+
+
+@pytest.mark.parametrize("delivery", ["stream", "acknowledged"])
+async def test_one_that_is_fenced_again_and_again_says_so(delivery, monkeypatch):
+    """As by another deployment of these journals: goes red when each does one thing in its turn, and both are ready."""
+    monkeypatch.setattr(backoff, "LASTING_S", 2.0)
+    world = World("all")
+    await world.subscribe("all", delivery=delivery)
+    fought = 0
+
+    async def is_told(*publishers):
+        nonlocal fought
+        fought += 1
+        world.journal.append(chain(f"p-{fought}", 1))
+        return all(each.problem for each in publishers)
+
+    async def is_over(publisher):
+        await is_told()
+        return publisher.problem is None
+
+    async with world.shard() as shard, world.publisher(shard) as one:
+        async with world.publisher(shard) as other:
+            await eventually(lambda: is_told(one, other))
+            assert "another worker writes" in one.problem
+            assert "again and again" in one.problem or "person-0 for all" in one.problem
+        await eventually(lambda: is_over(one))
+        await eventually(lambda: has(world, "all", fought))
+    cids = await world.cids("all")
+    assert len(cids) == len(set(cids)) or delivery == "acknowledged"

@@ -22,6 +22,7 @@ from annals.workers.kafka.group.header_names import (
     _FetchResult,
     _PartitionRecords,
     carried_alone,
+    of_compacted,
     undressed,
 )
 from annals.workers.kafka.protocol.record_batches import headers_of
@@ -188,6 +189,36 @@ def test_of_a_batch_whose_offset_leads_back_the_place_is_named(
     data = batch(0, [headers]) + damaged(batch(1, [headers])) + batch(2, [headers])
     first, second = read(data, deserializer=deserializer)
     assert (first.offset, second) == (0, Unreadable(1, DAMAGED.replace("events", "commands")))
+
+
+@pytest.mark.parametrize("headers", [[], HEADERS], ids=["aiokafka's decoder", "ours"])
+@pytest.mark.parametrize("deserializer", [undressed, carried_alone])
+@pytest.mark.parametrize("base", [2, 3, 1000])
+@pytest.mark.parametrize("behind", [True, False])
+def test_of_a_batch_whose_offset_leads_forward_the_place_is_named(
+    base: int, deserializer: Any, headers: list[Any], *, behind: bool
+) -> None:
+    """Goes red when the next fetch begins behind what is there: those commands or events are as good as gone."""
+    told = Unreadable(1, DAMAGED.replace("events", "commands"))
+    damaged = other_base(batch(1, [headers]), base) + (batch(2, [headers]) if behind else b"")
+    first, second = read(batch(0, [headers]) + damaged, deserializer=deserializer)
+    assert (first.offset, second) == (0, told)
+    assert read(damaged, 1, deserializer=deserializer) == [told]
+    # Who has read what was there before is sent it in the place of what it hides: of two that overlap none is believed.
+    hiding = other_base(batch(1, [headers]), base) + batch(base, [headers])
+    assert [each.offset for each in read(hiding, base, deserializer=deserializer)] == [base]
+    assert type(read(hiding, base, deserializer=deserializer)[0]) is Unreadable
+
+
+def test_whoever_reads_a_partition_by_itself_learns_of_an_offset_that_leads_forward_unless_the_topic_is_compacted() -> (
+    None
+):
+    for headers in ([], HEADERS):
+        data = batch(0, [headers]) + batch(3, [headers])
+        with pytest.raises(DamagedFetchError, match="the record batch at offset 1 is damaged"):
+            read(data, deserializer=None)
+        assert [each.offset for each in read(data, deserializer=of_compacted)] == [0, 3]
+        assert [each.offset for each in read(data[len(data) // 2 :], deserializer=of_compacted)] == [3]
 
 
 @pytest.mark.parametrize("magic", [0, 1])

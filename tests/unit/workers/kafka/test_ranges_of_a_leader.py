@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from itertools import dropwhile
+from itertools import dropwhile, islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from annals.workers.kafka.protocol.record_batches import ChecksumError
 from annals.workers.kafka.read import ranges
 from annals.workers.kafka.read.offsets import FIRST
 from annals.workers.kafka.read.ranges import FETCH_WAIT_MS, NextRecords, read_range
+from annals.workers.kafka.read.single_record import record_at
 from annals.workers.kafka.write.batches import RecordBatch
 
 if TYPE_CHECKING:
@@ -57,10 +58,12 @@ def rotten(batch: bytes) -> bytes:
 class Leader:
     """Serves a partition as Kafka does: from the first batch on that does not end, by its own words, below an offset.
 
-    stable: the last stable offset that a fetch says, which may be older than what it brings; end: the one at present.
+    stable: the last stable offset that a fetch says, which may be older than what it brings; end: the one at present;
+    most: how many batches have room in an answer.
     """
 
-    def __init__(self, batches: Sequence[bytes], stable: int, end: int | None = None) -> None:
+    def __init__(self, batches: Sequence[bytes], stable: int, end: int | None = None, most: int | None = None) -> None:
+        self.most = most
         self.cluster = SimpleNamespace(leader_for_partition=lambda _: 1)
         self.batches, self.stable, self.end = list(batches), stable, stable if end is None else end
         self.empty: list[tuple[bool, int]] = []  # answers to come: whether of the partition, for how long throttled
@@ -80,21 +83,22 @@ class Leader:
         if self.empty:
             is_of_partition, throttled_ms = self.empty.pop(0)
         else:
-            data = b"".join(dropwhile(lambda each: sum(struct.unpack_from(">q15xi", each)) < position, self.batches))
+            found = dropwhile(lambda each: sum(struct.unpack_from(">q15xi", each)) < position, self.batches)
+            data = b"".join(islice(found, self.most))
         answered = [(partition, 0, self.end, self.stable, 0, [], data)]
         topics = [(topic, answered)] if is_of_partition else []
         return SimpleNamespace(topics=topics, throttle_time_ms=throttled_ms, API_VERSION=VERSION)
 
 
-async def read(leader: Leader, end: int, *, is_checked: bool = True) -> list[int]:
+async def read(leader: Leader, end: int, **is_told: bool) -> list[int]:
     """The offsets of a range."""
     found: list[int] = []
-    await read_into(found, leader, end, is_checked=is_checked)
+    await read_into(found, leader, end, **is_told)
     return found
 
 
-async def read_into(found: list[int], leader: Any, end: int, *, is_checked: bool = True) -> None:
-    async for some in read_range(leader, WHERE, 0, end, is_checked=is_checked):
+async def read_into(found: list[int], leader: Any, end: int, start: int = 0, **is_told: bool) -> None:
+    async for some in read_range(leader, WHERE, start, end, **is_told):
         found += [record[0] for record in some]
 
 
@@ -159,8 +163,8 @@ async def test_the_time_that_a_quota_takes_is_none_for_which_a_leader_is_away(mo
         (to_last(THREE[1], -1), "it ends below offset 3, and those before it reach to 3"),
         (to_last(THREE[1], -(2**31)), "it ends below offset"),
         (to_last(THREE[1], 9), "its checksum is not"),
-        (based_on(THREE[1], 2**40), "it ends below offset 1099511627778, and the partition at 7"),
-        (based_on(THREE[1], 6), "it ends below offset 8, and the partition at 7"),
+        (based_on(THREE[1], 2**40), "what is there begins at offset 1099511627776"),
+        (based_on(THREE[1], 6), "what is there begins at offset 6"),
     ],
     ids=["base 0", "base 1", "base -2**62", "last -1", "last -2**31", "last 9", "base 2**40", "base 6"],
 )
@@ -179,23 +183,92 @@ async def test_a_batch_behind_others_that_a_broker_would_pass_over_is_named(
 
 
 @pytest.mark.parametrize("is_checked", [True, False])
-async def test_a_first_batch_that_leads_beyond_the_end_is_named(*, is_checked: bool) -> None:
-    leader = Leader([based_on(THREE[0], 1000), *THREE[1:]], 7)
+async def test_a_batch_that_leads_beyond_the_end_is_named_in_a_compacted_topic_too(*, is_checked: bool) -> None:
+    leader, found = Leader([based_on(THREE[0], 1000), *THREE[1:]], 7), list[int]()
     with pytest.raises(ChecksumError, match="the record batch at offset 1000 is damaged: it ends below offset 1003"):
-        await read(leader, 7, is_checked=is_checked)
-    with pytest.raises(ChecksumError, match="the record batch at offset 1000 is damaged"):
-        await next_of(NextRecords(), leader, 0)
+        await read(leader, 7, is_checked=is_checked, is_compacted=True)
+    leader.batches = [THREE[0], based_on(THREE[1], 6), THREE[2]]
+    with pytest.raises(ChecksumError, match="it ends below offset 8, and the partition at 7"):
+        await read_into(found, leader, 7, is_checked=is_checked, is_compacted=True)
+    assert found == [0, 1, 2]
+
+
+FIVE = *THREE, batch(7, 2), batch(9, 2)
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+@pytest.mark.parametrize("most", [1, 2, None])
+@pytest.mark.parametrize("base", [4, 5, 7, 9])
+async def test_a_base_offset_that_leads_forward_within_the_log_is_named(
+    base: int, most: int | None, *, is_checked: bool
+) -> None:
+    """Goes red when what is up to there is passed over in silence: the last one in an answer overlaps with none."""
+    leader, found, reader = (
+        Leader([FIVE[0], based_on(FIVE[1], base), *FIVE[2:]], 11, most=most),
+        list[int](),
+        NextRecords(),
+    )
+    named = f"acks.all-0: the record batch at offset 3 is damaged: what is there begins at offset {base}"
+    with pytest.raises(ChecksumError, match=named):
+        await read_into(found, leader, 11, is_checked=is_checked)
+    assert found == [0, 1, 2]
+    assert await next_of(reader, leader, 0) == ([0, 1, 2], 3, False)
+    with pytest.raises(ChecksumError, match=named):
+        await next_of(reader, leader, 3)
+    # Who begins behind it is sent it first, as it ends behind what was asked for.
+    for start in range(5, base + (most != 1)):
+        behind = list[int]()
+        with pytest.raises(ChecksumError, match=f"the record batch at offset {start} is damaged: "):
+            await read_into(behind, leader, 11, start, is_checked=is_checked)
+        assert behind == []
+
+
+async def test_offsets_that_a_segment_took_along_are_named() -> None:
+    """Goes red when events are gone from the middle of a journal, and no later one of their aggregates says so."""
+    with pytest.raises(
+        ChecksumError, match="the record batch at offset 3 is damaged: what is there begins at offset 7"
+    ):
+        await read(Leader([FIVE[0], *FIVE[3:]], 11), 11)
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+@pytest.mark.parametrize("most", [1, 2, None])
+async def test_offsets_that_compaction_took_are_no_damage(most: int | None, *, is_checked: bool) -> None:
+    """Goes red when a compacted topic is held up: it lacks its beginning, ends of batches, and whole ones."""
+    compacted = batch(2, 1, last=3), batch(7, 2), batch(12, 1, last=15), batch(20, 2)
+    found = await read(Leader(compacted, 22, most=most), 22, is_checked=is_checked, is_compacted=True)
+    assert found == [2, 7, 8, 12, 20, 21]
 
 
 async def test_a_damaged_batch_of_a_compacted_topic_takes_nothing_else_away_where_all_is_looked_at() -> None:
     """Goes red when one damaged older record has a whole partition of restore points or snapshots refused."""
     compacted = batch(0, 2, last=4), rotten(batch(5, 1, last=7)), batch(8, 2)
     leader = Leader(compacted, 10)
-    assert await read(leader, 10, is_checked=False) == [0, 1, 5, 8, 9]
+    assert await read(leader, 10, is_checked=False, is_compacted=True) == [0, 1, 5, 8, 9]
     found: list[int] = []
     with pytest.raises(ChecksumError, match="the record batch at offset 5 is damaged: its checksum is not"):
-        await read_into(found, leader, 10)
+        await read_into(found, leader, 10, is_compacted=True)
     assert found == [0, 1]
     # Where nothing tells that its last offset is what it was, what is behind that may be passed over.
     with pytest.raises(ChecksumError, match="the record batch at offset 5 is damaged: its checksum is not"):
-        await read(Leader(compacted[:2], 8), 8, is_checked=False)
+        await read(Leader(compacted[:2], 8), 8, is_checked=False, is_compacted=True)
+
+
+async def test_who_looks_for_one_record_waits_once_for_a_leader_that_sends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Goes red when it is asked for another half a minute without the checksum, as if that were what is wrong."""
+    monkeypatch.setattr(ranges, "PATIENCE_S", -1)  # one answer is enough
+    leader = Leader([], 7)
+    with pytest.raises(ChecksumError, match="the record batch at offset 0 is damaged, or one before it"):
+        await record_at(leader, WHERE, 0)
+    assert len(leader.waits) == 1
+
+
+async def test_who_looks_for_one_record_learns_that_its_offset_may_be_elsewhere() -> None:
+    """Goes red when an event passes for one that is gone, and a healthy journal for one that lost its end."""
+    leader = Leader([FIVE[0], based_on(FIVE[1], 7), *FIVE[2:]], 11)
+    for offset in (3, 5):
+        with pytest.raises(ChecksumError, match=f"the record batch at offset {offset} is damaged: what is there"):
+            await record_at(leader, WHERE, offset)
+    assert await record_at(leader, WHERE, 5, is_compacted=True) is None

@@ -104,7 +104,7 @@ def test_a_partition_of_which_nothing_comes_though_there_is_something_is_named()
     told = told_of(sources, 100)
     assert told[:-1] == [[]] * int(COMES_WITHIN_S)
     (sentence,) = told[-1]
-    assert sentence.startswith("commands.person-0: nothing of it has come for 20 s, from offset 5 to 9: ")
+    assert sentence.startswith("commands.person-0: nothing of it has come for 17 s, from offset 5 to 9: ")
     consumer.at = 7
     assert sources.unfetched({HERE: 9}, 121.0) == []  # it has begun to come
     sources.pause(HERE)  # nobody wants it
@@ -112,7 +112,7 @@ def test_a_partition_of_which_nothing_comes_though_there_is_something_is_named()
 
 
 def told_of(sources: Sources, begin: int) -> list[list[str]]:
-    """What is told at each of the looks of 20 seconds."""
+    """What is told at each of the looks of so many seconds."""
     return [sources.unfetched({HERE: 9}, float(begin + second)) for second in range(int(COMES_WITHIN_S) + 1)]
 
 
