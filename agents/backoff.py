@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+FIRST_S: Final = 0.5
+LAST_S: Final = 30.0
 LASTING_S: Final = 10.0  # failures that go on for so long do not pass by themselves; the last one is over behind it
 FORGOTTEN_S: Final = 60.0  # also where nothing is tried any more: an attempt may take half of it
+
+log = structlog.get_logger(__name__)
 
 
 class Backoff:
@@ -46,3 +55,19 @@ class Backoff:
         self._failed = (now if self._failed is None else self._failed[0]), now
         wait_s, self._next_s = self._next_s, min(2 * self._next_s, self._last_s)
         return wait_s
+
+
+async def run_again(run: Callable[[], Awaitable[None]], what: str) -> None:
+    """Run what is to run until it returns or is cancelled, again and again where it fails. what: in the log.
+
+    Else it would end unseen; of several that are awaited together the others would go on, and nobody could end them.
+    """
+    backoff = Backoff(FIRST_S, LAST_S)
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("it failed, and is run again", what=what)
+            await backoff.wait()
+        else:
+            return

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,17 @@ def decoded(decode: Callable[[V], T], value: V) -> T:
         return decode(value)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def loaded(value: bytes) -> Any:
+    """Return what JSON of strangers says, whose numbers nobody has looked at.
+
+    msgspec takes 7 µs for a number next to zero (1e-320): a mebibyte of them would hold the event loop for a second.
+
+    Raises:
+        ValueError: it is no JSON, or is nested too deeply.
+    """
+    return decoded(orjson.loads, value)
 
 
 def nesting(value: bytes) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from annals.schemas.depth import decoded
+from annals.schemas.depth import loaded
 
 MOST_BYTES: Final = 262_144
 
@@ -54,9 +54,6 @@ class JobRecord(Struct, frozen=True, kw_only=True):
         return self.status == RUNNING
 
 
-_decoder = msgspec.json.Decoder(JobRecord)
-
-
 def encode_job(record: JobRecord) -> bytes:
     """Return a record's value."""
     return msgspec.json.encode(record)
@@ -70,7 +67,7 @@ def decode_job(key: bytes | None, value: bytes) -> JobRecord:
     """
     if len(value) > MOST_BYTES:
         raise ValueError(f"it has {len(value)} bytes, more than {MOST_BYTES}")
-    record = decoded(_decoder.decode, value)
+    record = msgspec.convert(loaded(value), JobRecord)
     if key != record.id.encode():
         raise ValueError("its key is not the job's id")
     return record

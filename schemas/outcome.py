@@ -8,7 +8,7 @@ import orjson
 from msgspec import Struct
 
 from annals.schemas.cid import cid_text
-from annals.schemas.depth import decoded
+from annals.schemas.depth import decoded, loaded
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
@@ -207,6 +207,7 @@ class Outcome(Struct, frozen=True):
     error: Rejection | None = None
 
 
+_READ_AT_ONCE_BYTES: Final = 64 << 10
 _DECODER: Final = msgspec.json.Decoder(Outcome)
 
 
@@ -217,6 +218,8 @@ def decode_outcome(value: bytes) -> Outcome:
         ValueError: it is none; the message says where.
     """
     try:
+        if len(value) > _READ_AT_ONCE_BYTES:  # only a stranger's `details` are so long
+            return msgspec.convert(loaded(value), Outcome)
         return decoded(_DECODER.decode, value)
     except ValueError as error:
         raise ValueError(f"no outcome: {error}") from None

@@ -13,7 +13,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from annals.schemas.data.validation import Validator
 from annals.schemas.progress import LIVE
-from annals.schemas.subscription_filters import filter_problems
+from annals.schemas.subscription_filters import MOST_FILTERS, filter_problems
+from annals.schemas.values.constraints import at_most
 from annals.schemas.values.fields import END
 from annals.schemas.values.moments import moment_of
 from annals.schemas.values.numbers import MOST, From1
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from annals.schemas.data.complaints import Problem
 
 NAME: Final = "[a-z0-9][a-z0-9-]{0,62}"
+MOST_KINDS: Final = 100
 MOST_TYPES: Final = 1_000
+MOST_PARTITIONS: Final = 10_000
+MOST_FORMER: Final = 2_500  # more than a record of the topic has room for, as workers write them
 BEGINNING: Final = "beginning"
 NOW: Final = "now"
 NEWEST: Final = "newest"
@@ -82,9 +86,9 @@ class Definition(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[
         str, Meta(pattern=rf"^{NAME}{END}", description="1 to 63 of a-z, 0-9 and '-', which does not begin with '-'")
     ]
-    kinds: Annotated[list[_Word], Meta(max_length=100)] = []
+    kinds: Annotated[list[_Word], Meta(max_length=MOST_KINDS)] = []
     types: Annotated[list[_Word], Meta(max_length=MOST_TYPES)] = []
-    filters: list[dict[str, Any]] = []
+    filters: Annotated[list[dict[str, Any]], Meta(max_length=MOST_FILTERS)] = []
     start: Any = UNSET
     delivery: Literal["stream", "acknowledged", "webhook"] = "stream"
     schema_version: Any = NEWEST
@@ -133,7 +137,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
     definition: Definition
     incarnation: From1
     begin: Positions
-    former: list[Former] = []
+    former: Annotated[list[Former], at_most(MOST_FORMER)] = []
     is_deleted: bool = False
     positions: Positions | None = None
     reason: str | None = None
@@ -192,11 +196,12 @@ def _start_problems(start: Any) -> Iterator[Problem]:
             moment_of(time if isinstance(time, str) else "")
         except ValueError as error:
             yield "start.time", str(error)
-    elif not isinstance(start["positions"], dict) or not start["positions"]:
-        yield "start.positions", "must be an object: a list of offsets by kind"
+    elif not isinstance(start["positions"], dict) or not 0 < len(start["positions"]) <= MOST_KINDS:
+        yield "start.positions", f"must be an object of 1 to {MOST_KINDS} kinds: a list of offsets by kind"
     else:
         for kind, offsets in start["positions"].items():
-            if not isinstance(offsets, list) or not all(map(_is_offset, offsets)):
+            is_list = isinstance(offsets, list) and len(offsets) <= MOST_PARTITIONS
+            if not is_list or not all(map(_is_offset, offsets)):
                 yield f"start.positions.{kind}", "must be a list of offsets from 0, one for each partition"
 
 

@@ -6,6 +6,7 @@ Source: https://github.com/cloudevents/spec/blob/main/subscriptions/spec.md (3.2
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ _ATTRIBUTE: Final = re.compile(r"[a-z0-9]{1,40}", re.ASCII)  # as CloudEvents na
 
 def filter_problems(filters: list[Any]) -> Iterator[Problem]:
     """Yield what is wrong with the shape of filters."""
-    count = sum(1 for _ in _all(filters, 1))
-    if count > MOST_FILTERS:
+    if sum(1 for _ in islice(_all(filters, 1), MOST_FILTERS + 1)) > MOST_FILTERS:
         yield "filters", f"must be at most {MOST_FILTERS} filters in all"
         return
     for at, each in enumerate(filters):

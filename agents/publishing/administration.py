@@ -14,6 +14,7 @@ from annals.agents.publishing.cel import compiled
 from annals.agents.publishing.matching import expression_problems
 from annals.agents.publishing.records import former_versions, stored_problems, version_problems
 from annals.agents.publishing.webhooks.rules import NO_WEBHOOKS, WebhookRules
+from annals.schemas.outcome import MOST_ERRORS
 from annals.schemas.subscription import BEGINNING, STREAM, Definition, Former, Record, parse
 from annals.schemas.subscription_filters import expressions
 from annals.schemas.suggestion import meant, with_known
@@ -77,18 +78,14 @@ def _unknown(definition: Definition, name: str, deciders: Mapping[str, Decider[A
     """Return what is wrong with well-formed members, in the light of what there is."""
     if definition.name != name:
         return [("name", f"must be the name in the path, {name}")]
-    wrong = [
-        (f"kinds[{at}]", with_known("there is no kind", kind, deciders))
-        for at, kind in enumerate(definition.kinds)
-        if kind not in deciders
-    ]
-    if wrong:
-        return wrong
+    others = [(at, kind) for at, kind in enumerate(definition.kinds) if kind not in deciders]
+    if others:
+        return [(f"kinds[{at}]", with_known("there is no kind", kind, deciders)) for at, kind in others[:MOST_ERRORS]]
     events = newest_versions(definition, deciders)
+    unknown = [(at, type_name) for at, type_name in enumerate(definition.types) if type_name not in events]
     wrong = [
         (f"types[{at}]", f"these kinds have no event {type_name!r}.{meant(type_name, events)}")
-        for at, type_name in enumerate(definition.types)
-        if type_name not in events
+        for at, type_name in unknown[:MOST_ERRORS]
     ]
     return [*wrong, *version_problems(definition, events), *expression_problems(definition)]
 

@@ -12,11 +12,12 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError, NotPermittedError
+from annals.agents.publishing.failures import Failures
 from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt
 from annals.agents.reading.found import last_below
-from annals.agents.reading.ports import NotIndexedError, NotReadyError
+from annals.agents.reading.ports import BrokenChainError, NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
 
@@ -43,8 +44,8 @@ LOOK_S: Final = 1.0
 class CatchUp:
     """Publishes for one subscription what the live publisher has published already.
 
-    position: how far it is. halt: where the subscription could not go on. problem: which right its process lacks.
-    has_reached: whether the rest is one run.
+    position: how far it is. halt: where the subscription could not go on. problem: which right its process lacks,
+    or how it failed. has_reached: whether the rest is one run.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class CatchUp:
         """Publish until the live publisher is near, the subscription cannot go on, or `stop`."""
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         name = self.subscribed.name
+        failures = Failures(name)
         try:
             while not self._is_done():
                 try:
@@ -99,6 +101,7 @@ class CatchUp:
                     while not self._is_done():
                         if await self._go_on():  # looking succeeds where each transaction fails
                             backoff.reset()
+                            failures.reset()
                             self.problem = self.problem if backoff.is_lasting else None
                         await self._pace.obey(self._log.throttled_s(), self._stopping)
                 except FencedError as error:
@@ -107,11 +110,15 @@ class CatchUp:
                     await backoff.wait()
                 except TargetError as error:  # nothing of it will be visible
                     self.halt = Halt(self.position, str(error))
-                except (JournalError, NotReadyError) as error:
+                except (JournalError, NotReadyError, BrokenChainError) as error:
                     self._telemetry.uncertain()
                     is_told = isinstance(error, NotPermittedError) or backoff.is_lasting
                     self.problem = str(error) if is_told else None
                     log.warning("catch-up begins again", subscription=name, reason=str(error))
+                    await backoff.wait()
+                except Exception as error:  # noqa: BLE001 - one subscription fails, and the others go on
+                    self._telemetry.uncertain()
+                    self.halt, self.problem = failures.note(error, self.position), failures.last
                     await backoff.wait()
         finally:
             await self._log.close()

@@ -6,6 +6,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from annals.agents.publishing.catch_up import CatchUp
 from annals.agents.publishing.delivering.shard import DeliveryShard
 from annals.agents.waiting import all_of
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import JournalSource
     from annals.schemas.progress import Progress
 
+log: Final = structlog.get_logger(__name__)
 
 FENCED_AT_ONCE: Final = 8  # each connects to the brokers for it
 
@@ -60,8 +63,8 @@ class CatchingUp:
             if not task.done():
                 continue
             del self._running[name]
-            if not task.cancelled() and task.exception() is not None:
-                raise task.exception() or RuntimeError
+            if not task.cancelled() and (error := task.exception()) is not None:  # it could not be closed
+                log.error("what works for a subscription failed", subscription=name, exc_info=error)
             if catch_up.halt is not None:
                 halts[name] = catch_up.halt, catch_up.position
             elif catch_up.has_reached:
@@ -105,6 +108,10 @@ class CatchingUp:
     def has_reached(self, name: str) -> bool:
         """Whether the rest of a subscription is one run."""
         return name in self._reached
+
+    def beyond(self, offset: int) -> dict[str, int]:
+        """Return the positions of those that have come further than an offset, by name: each reads its own progress."""
+        return {name: each.position for name, (each, _) in self._running.items() if each.position > offset}
 
     def at_rest(self) -> dict[str, Progress]:
         """Return the progress of those whose delivery has ended because nothing is left to do: nobody writes it."""

@@ -55,7 +55,7 @@ class OneByOne:
         """Return the record of one event; None if it is not wanted.
 
         Raises:
-            OverBudgetError, VersionNotHadError: the subscription cannot go on; see `reason_of`.
+            one of `CANNOT_GO_ON`: the subscription cannot go on; see `reason_of`.
         """
         if _is_heavy([source], [self._subscribed]):
             loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ from time import thread_time
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.publishing.cel import Expression, ExpressionError
+from annals.schemas.outcome import MOST_ERRORS
 from annals.schemas.subscription_filters import CEL, NOT, expressions
 
 if TYPE_CHECKING:
@@ -27,13 +28,15 @@ FADES: Final = 0.9  # with each event: what took long once, as the first evaluat
 
 
 def expression_problems(definition: Definition) -> list[tuple[str, str]]:
-    """Return what is wrong with the expressions of a definition: path, message."""
-    wrong = []
+    """Return what is wrong with the expressions of a definition, of the first MOST_ERRORS: path, message."""
+    wrong: list[tuple[str, str]] = []
     for path, text in expressions(definition.filters):
         try:
             Expression(text)
         except ExpressionError as error:
             wrong.append((path, str(error)))
+            if len(wrong) == MOST_ERRORS:
+                break
     return wrong
 
 

@@ -29,7 +29,7 @@ from annals.agents.ports import FencedError, JournalError, NotPermittedError, St
 from annals.agents.publishing.catching import CatchingUp
 from annals.agents.publishing.joining import Joining
 from annals.agents.publishing.ports import TargetError, Writes
-from annals.agents.publishing.restored import progress_in
+from annals.agents.publishing.restored import beyond_end, progress_in
 from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.step import Participants, select_for, to_and_from_rest
 from annals.agents.reading.following.history import require_history, until_read
@@ -286,6 +286,9 @@ class Publisher:
     async def _participants(self, writer: PublishLog) -> Participants:
         """Return whose step it is, and begin what is to catch up."""
         joining, roster = self._joining, self._roster
+        known_end = self._source.status().end
+        if beyond := roster.beyond(known_end) | self._catching.beyond(known_end):
+            self._halt_all(await beyond_end(self._source, self._journal, beyond, self.position))
         leaving = await joining.leaving(writer, roster, self._live)
         self._look_after_those_behind()
         becoming_live = await joining.joining(writer, roster, self.position)

@@ -23,11 +23,16 @@ if TYPE_CHECKING:
 
     from annals.agents.pace import Pace
     from annals.agents.publishing.ports import Kept, PublishLog
-    from annals.agents.reading.ports import JournalSource
+    from annals.agents.reading.ports import JournalPartition, JournalSource
 
 ANOTHER_JOURNAL: Final = (
     "Restore it; or, if it is another one on purpose, delete the topic of progress and the group that ends in "
     ".publish, and every subscription begins where it began."
+)
+
+WRITTEN_BY_ANOTHER: Final = (
+    "no worker has written that in the topic of progress. Note its definition, delete it and its topic, and put it "
+    "again with the start that it is to have"
 )
 
 MOST_MOVED: Final = 2_000  # in one transaction
@@ -72,6 +77,23 @@ async def progress_in(
         positions={each: there.position for each, there in moved.items()},
     )
     return {**progress, **moved}
+
+
+async def beyond_end(
+    source: JournalSource, journal: JournalPartition, positions: Mapping[str, int], live: int
+) -> dict[str, str]:
+    """Return which subscriptions have come further than the journal, by name, and why they cannot go on.
+
+    All that comes would be passed over for them, and nobody would see it. A journal that lost its end lacks what is
+    live, too: that is for who reads it.
+    """
+    _, end = await journal.bounds()
+    name = f"{source.kind}-{source.partition}"
+    return {
+        each: f"it has come to offset {position} of {name}, which ends at {end}: {WRITTEN_BY_ANOTHER}"
+        for each, position in positions.items()
+        if position > end >= live
+    }
 
 
 async def _all_moved(

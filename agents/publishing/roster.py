@@ -5,6 +5,7 @@ Nothing here writes: the publisher commits first what `leaving` and its own read
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -90,6 +91,11 @@ class Roster:
         """A subscription has no progress of its own."""
         self.own.pop(name, None)
         self.resting.pop(name, None)
+
+    def beyond(self, offset: int) -> dict[str, int]:
+        """Return the positions of those that are running and have come further than an offset, by name."""
+        each = chain(self.own.items(), self.resting.items())
+        return {name: own.position for name, own in each if own.position > offset and self.is_running(name)}
 
     def halt(self, name: str) -> None:
         """Publish nothing more for a subscription until its record is another."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from annals.agents.defects import NO_DEFECTS, defect_of
 from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.records import Attributes, VersionNotHadError, form_of
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from annals.agents.reading.found import JournalEvent
     from annals.schemas.subscription import Definition, Record
 
+
+class JudgingFailedError(Exception):
+    """Judging an event, or making its record, failed by a defect: the message has the exception's type, and where."""
+
+
+CANNOT_GO_ON: Final = (OverBudgetError, VersionNotHadError, JudgingFailedError)
+"""What stops one subscription at an event, and no other; see `reason_of`."""
 
 TRANSACTION_BYTES: Final = 16 << 20  # of records, of all subscriptions together
 RECORD_BYTES: Final = 700  # what a record takes beside its value
@@ -138,7 +146,7 @@ def select(
                 continue
             try:
                 outgoing = _outgoing(source, each, decider, forms)
-            except (OverBudgetError, VersionNotHadError) as error:
+            except CANNOT_GO_ON as error:
                 halts[each.name] = Halt(source.offset, reason_of(source, error))
                 continue
             if outgoing is not None:
@@ -150,6 +158,20 @@ def select(
 
 
 def _outgoing(source: JournalEvent, each: Subscribed, decider: Decider[Any], forms: dict[Any, Form]) -> Outgoing | None:
+    try:
+        return _judged(source, each, decider, forms)
+    except (*CANNOT_GO_ON, *NO_DEFECTS):
+        raise
+    except Exception as error:
+        raise _failed(source, error) from error
+
+
+def _failed(source: JournalEvent, error: Exception) -> JudgingFailedError:
+    _, error_type, raised_at = defect_of(source.offset, error)
+    return JudgingFailedError(f"it failed with {error_type} at {raised_at}, a defect")
+
+
+def _judged(source: JournalEvent, each: Subscribed, decider: Decider[Any], forms: dict[Any, Form]) -> Outgoing | None:
     judge = each.judge(source.offset)
     type_name = source.event["type"]
     if judge is None or not judge.matcher.wants_type(type_name):
@@ -172,7 +194,7 @@ def wanted(source: JournalEvent, each: Subscribed, decider: Decider[Any]) -> Out
     """Return the record of one event; None if it is not wanted.
 
     Raises:
-        OverBudgetError, VersionNotHadError: the subscription cannot go on; see `reason_of`.
+        one of `CANNOT_GO_ON`: the subscription cannot go on; see `reason_of`.
     """
     return _outgoing(source, each, decider, {})
 
@@ -181,11 +203,16 @@ def again(source: JournalEvent, each: Subscribed, decider: Decider[Any]) -> Outg
     """Return the record of an event that was wanted.
 
     Raises:
-        VersionNotHadError: the subscription cannot go on.
+        one of `CANNOT_GO_ON`: the subscription cannot go on.
     """
     judge = each.judge(source.offset)
     definition = each.kept.record.definition if judge is None else judge.definition
-    return form_of(source, decider.events.get(source.event["type"]), definition).outgoing(definition)
+    try:
+        return form_of(source, decider.events.get(source.event["type"]), definition).outgoing(definition)
+    except (*CANNOT_GO_ON, *NO_DEFECTS):
+        raise
+    except Exception as error:
+        raise _failed(source, error) from error
 
 
 def reason_of(source: JournalEvent, error: Exception) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from annals.schemas.subscription import MOST_KINDS, MOST_PARTITIONS, MOST_TYPES
 from annals.schemas.suggestion import meant
 from annals.schemas.values.ids import id_problem
 from annals.schemas.values.moments import issued_at_problem
+from annals.schemas.values.numbers import From0
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 REPLAY: Final = "replay"
 """The kind of these jobs."""
 
-Positions = dict[str, list[Annotated[int, Meta(ge=0, le=2**63 - 1)] | None]]
+_Offsets = Annotated[list[From0 | None], Meta(max_length=MOST_PARTITIONS)]
+Positions = Annotated[dict[str, _Offsets], Meta(max_length=MOST_KINDS)]
 
 
 class TargetNotPermittedError(Exception):
@@ -56,8 +59,8 @@ class ReplayRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     target: dict[str, Any] | None = None
-    kinds: list[str] = []
-    types: list[str] = []
+    kinds: Annotated[list[str], Meta(max_length=MOST_KINDS)] = []
+    types: Annotated[list[str], Meta(max_length=MOST_TYPES)] = []
     aggregate: ReplayedAggregate | None = None
     since: str | None = None
     until: str | None = None

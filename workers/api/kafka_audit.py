@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.reading.ports import NotReadyError
 from annals.workers.kafka.connections import MissingTopicError
+from annals.workers.kafka.diagnosis import lacking_right
 from annals.workers.kafka.write.idempotent import IdempotentProducer
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class KafkaAudit:
                     self._topic, msgspec.json.encode(entry), entry.request_id.encode(), PARTITION
                 )
         except (MissingTopicError, KafkaError, TimeoutError) as error:
-            reason = str(error) or "the brokers do not answer"
+            reason = lacking_right(error, "Write") or str(error) or "the brokers do not answer"
             raise NotReadyError(f"administrative calls cannot be recorded in {self._topic}: {reason}") from error
 
     async def stop(self) -> None:

@@ -15,6 +15,7 @@ from annals.workers.client.outcomes import NOT_KNOWN, OutcomeReader, Pending
 from annals.workers.client.sendable import NotSendableError, Sendable, from_members
 from annals.workers.clock import new_id
 from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.diagnosis import lacking_right
 from annals.workers.kafka.write.idempotent import IdempotentProducer
 from annals.workers.settings import client_options
 
@@ -182,7 +183,8 @@ def _delivered(pending: Pending, delivery: asyncio.Future[Any]) -> None:
         pending.delivered.set_result(error is None and not delivery.cancelled())
     is_refusal = isinstance(error, BrokerResponseError) and not (error.retriable or isinstance(error, UnknownError))
     if is_refusal and not pending.answer.done():
-        pending.answer.set_exception(NotSendableError(f"the broker refused it: {type(error).__name__}: {error}"))
+        why = lacking_right(error, "Write") or f"{type(error).__name__}: {error}"
+        pending.answer.set_exception(NotSendableError(f"the broker refused it: {why}"))
     elif error is not None or delivery.cancelled():
         pending.sent(NOT_KNOWN)
     else:

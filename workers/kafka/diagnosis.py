@@ -21,6 +21,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from annals.agents.cancellation import is_task_cancelled
+from annals.workers.kafka.connections import words_of
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ def lacking_right(error: BaseException | None, on_topics: str) -> str | None:
             return f"the user needs Read on the group: {told}"
         case _:
             return None
+
+
+def right_or_words(error: BaseException, on_topics: str) -> str:
+    """Say which right the user lacks, or what else is wrong. on_topics: as of `lacking_right`."""
+    return lacking_right(error, on_topics) or words_of(error)
 
 
 async def why_unreachable(settings: Settings) -> str:

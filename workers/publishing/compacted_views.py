@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UnreachableError
 from annals.workers.clock import SystemClock
-from annals.workers.kafka.connections import words_of
+from annals.workers.kafka.diagnosis import right_or_words
 from annals.workers.kafka.read.newest_records import NewestRecords
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.kafka.read.settled_ends import settled_bounds
@@ -199,6 +199,6 @@ class _Rounds:
             try:
                 await work()
             except (KafkaError, UnreachableError, OSError, TimeoutError) as error:
-                self._failed, self._reason = self._begun, words_of(error)
+                self._failed, self._reason = self._begun, right_or_words(error, "Read")
                 raise
             self._ended = self._begun

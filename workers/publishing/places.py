@@ -15,7 +15,8 @@ from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
 from annals.schemas.subscription import NOW, STREAM
 from annals.schemas.values.moments import bound_of, moment_of, recorded_at, unix_ms
 from annals.workers.clock import SystemClock
-from annals.workers.kafka.connections import MissingTopicError, connect, look_for, partitions_of, words_of
+from annals.workers.kafka.connections import MissingTopicError, connect, look_for, partitions_of
+from annals.workers.kafka.diagnosis import right_or_words
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.publishing.compacted_views import CompactedViews
@@ -47,7 +48,7 @@ async def connected(options: Mapping[str, Any], *topics: str) -> AsyncIterator[A
     try:
         yield client
     except (KafkaError, UnreachableError) as error:
-        raise Refused(503, "not_ready", words_of(error)) from error
+        raise Refused(503, "not_ready", right_or_words(error, "Read")) from error
     finally:
         await client.close()
 

@@ -13,7 +13,7 @@ from msgspec.structs import astuple
 
 from annals.agents.publishing.administration import no_such_subscription
 from annals.agents.publishing.ports import Kept
-from annals.schemas.depth import decoded
+from annals.schemas.depth import loaded
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Record, parse_record
 from annals.workers.kafka.connections import MissingTopicError, partitions_of
@@ -42,7 +42,7 @@ def subscription_of(key: bytes | None, value: bytes) -> Record:
     Raises:
         ValueError: it says none: others may be able to write here.
     """
-    body = decoded(msgspec.json.decode, value)
+    body = loaded(value)
     found = parse_record(body) if isinstance(body, dict) else [("record", "must be an object")]
     if isinstance(found, Record) and found.definition.name.encode() == key:
         return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 from aiokafka.errors import KafkaError
 
-from annals.agents.backoff import Backoff
+from annals.agents.backoff import Backoff, run_again
 from annals.agents.event_keys import PROJECTION
 from annals.agents.reacting.ports import is_active
 from annals.agents.reacting.reactor import FIRST_RETRY_S, LAST_RETRY_S
@@ -125,7 +125,8 @@ class TopicReactors:
             if not self._reactors:  # there are fewer partitions there than here
                 await self._controls.until_changed(self._reaction.name, known)
                 continue
-            await asyncio.gather(*(each.run() for each in self._reactors))
+            what = f"{self._reaction.name} in {self._what}"
+            await asyncio.gather(*(run_again(each.run, what) for each in self._reactors))
 
     async def suspend(self) -> None:
         """Let the transactions under way end, and begin no others."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from annals.agents.backoff import run_again
 from annals.agents.event_keys import REKEYED
 from annals.agents.reading.following.losses import Losses
 from annals.agents.reading.following.shard import READING, Shard
@@ -86,7 +87,7 @@ class ReadingActor:
 
     async def run(self) -> None:
         """Run what works beside the shard until cancelled."""
-        await asyncio.gather(self._look(), *(actor.run() for actor in self._beside))
+        await asyncio.gather(self._look(), *(run_again(each.run, type(each).__name__) for each in self._beside))
 
     async def suspend(self) -> None:
         """Suspend what works beside the shard, which itself writes nothing that anybody else could."""

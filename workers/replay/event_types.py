@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError
 
+from annals.schemas.outcome import MOST_ERRORS
 from annals.topics.names import TopicNames
 from annals.topics.schemas import schema_key
 from annals.workers.kafka.connections import connect
-from annals.workers.registry import deciders, unknown_event
+from annals.workers.registry import deciders, event_types, unknown_event
 from annals.workers.schema_publisher import topic
 from annals.workers.settings import client_options
 
@@ -29,15 +30,14 @@ async def problems_of_types(settings: Settings, kinds: Sequence[str], types: Seq
     Raises:
         KafkaError: the brokers do not answer; asked only for a type that this release does not have.
     """
-    said = [unknown_event(name, kinds) for name in types]
-    if not any(said):
+    ours = event_types(kinds)
+    others = [(at, name) for at, name in enumerate(types) if name not in ours]
+    if not others:
         return []
     published = await _published(settings)
-    return [
-        (f"types[{at}]", message)
-        for at, (name, message) in enumerate(zip(types, said, strict=True))
-        if message is not None and not _is_event(name, kinds, published)
-    ]
+    unknown = [(at, name) for at, name in others if not _is_event(name, kinds, published)]
+    # To find what was meant takes longer than all the rest.
+    return [(f"types[{at}]", unknown_event(name, kinds) or "") for at, name in unknown[:MOST_ERRORS]]
 
 
 async def _published(settings: Settings) -> frozenset[str]:

@@ -6,13 +6,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from annals.agents.ports import StoppedError
-from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.delivering.back_off import waiting_now
 from annals.agents.publishing.delivering.machine import Wanted
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN
 from annals.agents.publishing.heavy import OneByOne
-from annals.agents.publishing.records import VersionNotHadError
-from annals.agents.publishing.selection import again
+from annals.agents.publishing.selection import CANNOT_GO_ON, again
 from annals.agents.reading.ports import RUN_EVENTS, NotIndexedError
 from annals.agents.waiting import in_turns
 from annals.schemas.cid import cid_text
@@ -60,7 +58,7 @@ class MissingEventError(StoppedError):
 class Loader:
     """Reads events again that a subscription wants. errors: for which it cannot go on."""
 
-    errors = (VersionNotHadError, OverBudgetError, MissingEventError)
+    errors = (*CANNOT_GO_ON, MissingEventError)
 
     def __init__(self, subscribed: Subscribed, source: DeliverySource, decider: Decider[Any]) -> None:
         """Take the subscription and the journal."""
@@ -109,7 +107,7 @@ class Loader:
         """Return an event that the subscription wants, and keep its record until `clear`; None if it does not.
 
         Raises:
-            OverBudgetError, VersionNotHadError: the subscription cannot go on; see `reason_of`.
+            one of `CANNOT_GO_ON`: the subscription cannot go on; see `reason_of`.
         """
         outgoing = await self._judging.wanted(source)
         if outgoing is None:
@@ -138,8 +136,7 @@ class Loader:
         """Return the record of a row's event.
 
         Raises:
-            VersionNotHadError: the subscription cannot go on.
-            MissingEventError: as above: this is another journal.
+            one of `errors`: the subscription cannot go on; MissingEventError: this is another journal.
         """
         if (made := self._made.get(row.cid)) is None:
             source = await self._event_of(row)

@@ -20,16 +20,15 @@ from msgspec.structs import replace
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError, NotPermittedError
-from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.delivering.answers import BAD, Answered, Reader
 from annals.agents.publishing.delivering.loading import Loader, take_up
 from annals.agents.publishing.delivering.machine import Deliveries
 from annals.agents.publishing.delivering.ports import DeadAck, DeliveryWrites
 from annals.agents.publishing.delivering.records import delivered, parked
+from annals.agents.publishing.failures import Failures
 from annals.agents.publishing.ports import TargetError
-from annals.agents.publishing.records import VersionNotHadError
-from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt, reason_of
-from annals.agents.reading.ports import NotIndexedError, NotReadyError
+from annals.agents.publishing.selection import CANNOT_GO_ON, RECORD_BYTES, TRANSACTION_BYTES, Halt, reason_of
+from annals.agents.reading.ports import BrokenChainError, NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of, in_turns
 from annals.schemas.delivery import row_key
 from annals.schemas.progress import Progress
@@ -74,8 +73,8 @@ class DeliveryShard:
     """Delivers until `stop`, or nothing is left to do.
 
     own: its progress; position: of it. halt: where the subscription could not go on. problem: which right its process
-    lacks. has_reached: whether nothing was to do for a while: no row, no answer, and nothing that it wants in what it
-    has looked at.
+    lacks, or how it failed. has_reached: whether nothing was to do for a while: no row, no answer, and nothing that it
+    wants in what it has looked at.
     """
 
     def __init__(
@@ -120,6 +119,7 @@ class DeliveryShard:
         self._is_answered = asyncio.Event()
         self._stopping = asyncio.Event()
         self._look_s = FIRST_LOOK_S
+        self._failures = Failures(subscribed.name)
         self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self._committed_at, self._is_uncommitted = 0.0, False
         self._busy_at = -REST_S  # one that finds nothing to do when it opens may rest at once
@@ -163,11 +163,15 @@ class DeliveryShard:
                     await self._backoff.wait()
                 except TargetError as error:  # nothing was begun
                     self.halt = Halt(self.position, str(error))
-                except (JournalError, NotReadyError) as error:
+                except (JournalError, NotReadyError, BrokenChainError) as error:
                     self._telemetry.uncertain()
                     is_told = isinstance(error, NotPermittedError) or self._backoff.is_lasting
                     self.problem = str(error) if is_told else None
                     log.warning("delivery begins again", subscription=name, reason=str(error))
+                    await self._backoff.wait()
+                except Exception as error:  # noqa: BLE001 - one subscription fails, and the others go on
+                    self._telemetry.uncertain()
+                    self.halt, self.problem = self._failures.note(error, self.position), self._failures.last
                     await self._backoff.wait()
         finally:
             if self._poster is not None:
@@ -206,7 +210,7 @@ class DeliveryShard:
         self._machine = machine
         self._loader.clear()
         self._telemetry.parked(self.subscribed.name, 0)
-        self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
+        self._committed_at, self._is_uncommitted = self._clock.monotonic(), self.problem is not None
 
     async def _step(self) -> bool:
         """Do what there is to do, by the steps of `Deliveries`; return whether there may be more at once."""
@@ -265,6 +269,7 @@ class DeliveryShard:
     async def _commit(self, writes: DeliveryWrites) -> None:
         with self._pace.committing(self._pace.most, self._log.throttled_s):
             await self._log.deliver(writes)
+        self._failures.reset()
         self._backoff.reset()  # steps that write nothing succeed where each transaction fails
         self.problem = self.problem if self._backoff.is_lasting else None
         self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
@@ -316,7 +321,7 @@ class DeliveryShard:
         for source in run.events:  # one by one: the record of what finds no room would be made in vain
             try:
                 wanted = await self._loader.wanted(source)
-            except (OverBudgetError, VersionNotHadError) as error:
+            except CANNOT_GO_ON as error:
                 self.halt = Halt(source.offset, reason_of(source, error))
                 return source.offset, cid
             if wanted is not None and not self._machine.offer(wanted, now):

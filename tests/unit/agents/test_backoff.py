@@ -2,7 +2,7 @@
 
 import asyncio
 
-from annals.agents.backoff import FORGOTTEN_S, LASTING_S, Backoff
+from annals.agents.backoff import FORGOTTEN_S, LASTING_S, Backoff, run_again
 
 
 async def test_it_doubles_up_to_the_limit_and_begins_anew(monkeypatch):
@@ -62,3 +62,16 @@ async def test_a_failure_or_two_are_not_told_nor_are_those_that_nobody_has_met_f
     assert backoff.is_lasting
     await time.pass_by(FORGOTTEN_S)
     assert not backoff.is_lasting  # it is paused, say, and tried no more
+
+
+async def test_what_fails_is_run_again_until_it_returns(monkeypatch):
+    monkeypatch.setattr("annals.agents.backoff.FIRST_S", 0.0)
+    runs = []
+
+    async def run():
+        runs.append(1)
+        if len(runs) < 4:
+            raise ValueError("of a value")
+
+    await run_again(run, "x")
+    assert len(runs) == 4

@@ -17,7 +17,8 @@ from annals.workers.api.http.answers import NO_STORE, json_answer
 from annals.workers.api.http.parameters import CursorText, Limit
 from annals.workers.api.http.problems import NOT_READY, InvalidMember, Problem, not_ready
 from annals.workers.api.http.routing import ETAG, Answer, Route, Scope
-from annals.workers.kafka.connections import MissingTopicError, words_of
+from annals.workers.kafka.connections import MissingTopicError
+from annals.workers.kafka.diagnosis import right_or_words
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -263,7 +264,7 @@ async def with_problems(asking: Awaitable[T], what: str = "the topics") -> T:
         members: dict[str, Any] = {"errors": errors} if errors else {}
         raise Problem(refused.status, refused.code, str(refused), **members) from None
     except (MissingTopicError, JournalError, KafkaError, OSError) as error:
-        raise not_ready(f"{what} cannot be reached: {words_of(error)}") from None
+        raise not_ready(f"{what} cannot be reached: {right_or_words(error, 'Read or Write')}") from None
 
 
 def _answer(answered: Answered) -> Answer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.client import ConnectionGroup, CoordinationType
-from aiokafka.errors import LeaderNotAvailableError, for_code
+from aiokafka.errors import GroupAuthorizationFailedError, LeaderNotAvailableError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
@@ -56,7 +56,10 @@ async def list_offsets(
 
 async def committed(client: AIOKafkaClient, group: str, where: TopicPartition) -> tuple[int, str] | None:
     """Return the group's committed offset of a partition with its metadata; None if there is none."""
-    node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    try:
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    except GroupAuthorizationFailedError:
+        raise GroupAuthorizationFailedError(group) from None  # aiokafka's does not name it
     topic, partition = where
     answer = await client.send(
         node, OffsetFetchRequest(group, [(topic, [partition])]), group=ConnectionGroup.COORDINATION

@@ -67,7 +67,29 @@ MISSING = [
     ("acks.", "Read", "the user needs Read on the topic: acl.acks.answered-"),
     ("rekeyed.", "Write", "the user needs Write on the topic: acl.rekeyed.gather-"),
     ("timers.", "Write", "the user needs Write on the topic: acl.timers.gather-"),
+    ("rekeyed.", "Read", "the user needs Read on the topic: acl.rekeyed.gather-"),
+    ("progress", "Read", "the user needs Read on the topic: acl.progress-"),
+    (f"{APP_ID}.publish", "Read", f"the user needs Read on the group: acl.{APP_ID}.publish"),
+    (f"{APP_ID}.react.", "Read", f"the user needs Read on the group: acl.{APP_ID}.react."),
 ]
+# What is asked for without a right, and what the answer names.
+ASKED = [
+    ("audit", "Write", "POST", "/v1/subscriptions/streamed/pause", None),
+    ("subscriptions", "Write", "POST", "/v1/subscriptions/streamed/pause", None),
+    ("annals-acl.subscriptions", "Write", "POST", "/v1/subscriptions/streamed/pause", None),
+    ("reactions", "Write", "POST", "/v1/reactions/gather/resume", None),
+    ("annals-acl.reactions", "Write", "POST", "/v1/reactions/gather/resume", None),
+    ("jobs", "Write", "POST", "/v1/replays", {"dry_run": True}),
+    ("annals-acl.jobs", "Write", "POST", "/v1/replays", {"dry_run": True}),
+    ("projections", "Write", "POST", "/v1/projections/people_directory/rebuild", None),
+    ("annals-acl.projections", "Write", "POST", "/v1/projections/people_directory/rebuild", None),
+    ("deliveries.", "Read", "GET", "/v1/subscriptions/answered/parked", None),
+    ("acks.", "Write", "POST", "/v1/subscriptions/answered/acks", {"cid": "…", "verdict": "ack"}),
+    ("dead-letters", "Read", "GET", "/v1/dead-letters", None),
+    ("commands.person", "Write", "POST", "/v1/commands", {
+        "kind": "person", "aggregate_id": "p-9", "type": "RegisterPerson", "data": {"name": "Ada"},
+    }),
+]  # fmt: skip
 # Of which a worker keeps in memory what they say.
 KEPT = ["subscriptions", "projections", "jobs", "reactions"]
 
@@ -220,4 +242,26 @@ def test_a_topic_that_may_not_be_read_any_more_is_named(used: Used, name: str) -
         told = f"read: {topic} cannot be read: the user needs Read on the topic: {topic}-0"
         assert readers.worker.until_told(told) == told
         assert readers.worker.asked("GET", "/v1/aggregates/person/p-1")[0] == 200
+    readers.worker.until_ready()
+
+
+@pytest.mark.parametrize(("name", "operation", "method", "path", "body"), ASKED)
+def test_what_is_asked_for_without_a_right_is_refused_by_the_name_of_what_is_lacking(
+    used: Used, name: str, operation: str, method: str, path: str, body: Any
+) -> None:
+    readers = used.readers
+    (right, *_) = [each for each in GRANTED if each.name in {name, f"{PREFIX}{name}"} and operation in each.operations]
+    if body is not None and "cid" in body:
+        person = readers.register()
+        (event, *_) = readers.asked("GET", f"/v1/aggregates/person/{person}/events")["events"]
+        body = {**body, "cid": event["cid"]}
+    with readers.cluster.without("reader", right, operation):
+        status, found = readers.worker.call(method, path, body)
+        assert status in {403, 503}, found
+        needs, _, what = found["detail"].partition("the user needs ")[2].partition(" on the ")
+        assert operation in needs, found
+        assert what.startswith(f"{right.resource}: {right.name}"), found
+    readers.asked(method, path, body)
+    if path.endswith("/pause"):
+        readers.asked("POST", path.replace("/pause", "/resume"))
     readers.worker.until_ready()

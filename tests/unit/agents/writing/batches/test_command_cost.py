@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
@@ -18,86 +15,36 @@ from annals.schemas import outcome
 from annals.schemas.values.constraints import marks_of, type_hints
 from annals.schemas.wire.dead_letter import DeadLetter
 from annals.schemas.wire.reading import read_command
+from costs import (
+    FLAWED,
+    MEGABYTE,
+    TEXTS,
+    UNITS,
+    collected_as_in_a_worker,
+    costs_little,
+    many,
+    names,
+    quoted,
+    slowness_now,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from annals.agents.deciding.decider import Decider
 
-BUDGET_S = 0.1
-MEGABYTE = 999_000
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
-
-# Items of which a megabyte is made: well, and not; shallow, and not.
-UNITS = (
-    "{}",
-    "[]",
-    '""',
-    "1",
-    "1.5",
-    "1e-320",
-    "9e307",
-    "null",
-    '"a"',
-    '{"a":1}',
-    "[[[[[[[[1]]]]]]]]",
-    '{"kind":"person","id":"p"}',
-)
-FLAWED = ("-0.0", "1e400", "18446744073709551616", '"\\ud800"', '{"$a":1}', '{"a":1,"a":1}')
 
 
 @pytest.fixture(scope="module")
 def slowness() -> float:
-    """How many times longer than usual this machine takes, from one up."""
-    return _slowness()
-
-
-def _slowness() -> float:
-    flat, deep = _many("{}"), _many("[[[[[[[[1]]]]]]]]")
-    decoding = min(_cpu_s(lambda: msgspec.json.decode(flat)) for _ in range(3))
-    walking = min(_cpu_s(lambda: _walk(msgspec.json.decode(deep))) for _ in range(3))
-    return max(1.0, decoding / 0.015, walking / 0.075)
-
-
-def _walk(document: Any) -> None:
-    """Visit every value, as reading a command does: many small objects, all over the memory."""
-    left = [document]
-    while left:
-        value = left.pop()
-        if type(value) is list:
-            left.extend(value)
+    return slowness_now()
 
 
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
-    """The collector as a worker sets it."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
-    yield
-    gc.set_threshold(*before)
-
-
-def _cpu_s(work: Any) -> float:
-    """Measure work without what looks on: tracing for coverage takes several times as long as the work itself."""
-    tracing = sys.gettrace()
-    sys.settrace(None)
-    try:
-        started = time.thread_time()
-        work()
-        return time.thread_time() - started
-    finally:
-        sys.settrace(tracing)
-
-
-def _many(unit: str, size: int = MEGABYTE) -> bytes:
-    return b"[" + b",".join([unit.encode()] * ((size - 500) // (len(unit.encode()) + 1))) + b"]"
-
-
-def _names(pattern: str, size: int = MEGABYTE) -> bytes:
-    entries = [b'"%b":1' % (pattern % number).encode() for number in range((size - 500) // (len(pattern) + 9))]
-    return b"{" + b",".join(entries) + b"}"
+    with collected_as_in_a_worker():
+        yield
 
 
 def _answer(decider: Decider[Any], value: bytes) -> str:
@@ -117,14 +64,7 @@ def _answer(decider: Decider[Any], value: bytes) -> str:
 def _costs_little(decider: Decider[Any], type_name: str, data: bytes, slowness: float) -> str:
     value = b'{"id":"c","type":"%b","aggregate_id":"a","data":%b}' % (type_name.encode(), data)
     assert len(value) <= 1_000_000
-    answers: list[str] = []
-    took = []
-    for attempt in range(6):
-        took.append(_cpu_s(lambda: answers.append(_answer(decider, value))))
-        # others may have come to use this machine since it was measured
-        if took[-1] <= BUDGET_S * (slowness if attempt < 3 else _slowness()):
-            return answers[0]
-    raise AssertionError(f"{type_name}: {min(took):.3f} s for {value[:120]!r}, {answers[0]}")
+    return str(costs_little(lambda: _answer(decider, value), slowness, f"{type_name}: {value[:120]!r}"))
 
 
 def _members() -> Iterator[tuple[str, str, str]]:
@@ -140,44 +80,18 @@ def _members() -> Iterator[tuple[str, str, str]]:
                 yield kind, name, field.encode_name
 
 
-def _valid_text(text: str) -> bytes:
-    return b'"' + text.encode() + b'"'
-
-
-# Texts that a pattern could go back and forth over.
-TEXTS = (
-    " " * 990_000,
-    "a" * 990_000,
-    "a " * 495_000,
-    "a@" * 495_000,
-    "a." * 495_000,
-    "a-" * 495_000,
-    "-" * 990_000,
-    "1" * 990_000,
-    "https://" + "a" * 980_000,
-    "https://a/" + "%41" * 320_000 + " ",
-    "2026-01-01T00:00:00." + "0" * 980_000 + "Z",
-    "a@" + "a." * 490_000,
-    "en" + "-aaaaa" * 160_000,
-    "b" + "a" * 980_000,
-    "é" * 490_000,
-    "e\u0301" * 300_000,
-    "\U0001f600" * 240_000,
-)
-
-
 @pytest.mark.parametrize(("kind", "name", "member"), list(_members()))
 def test_a_member_of_a_megabyte_costs_a_moment(kind: str, name: str, member: str, slowness: float) -> None:
     decider = REGISTRY[kind]
     annotation = type_hints(decider.commands[name])[_attribute(decider.commands[name], member)]
     shape = get_origin(marks_of(annotation)[0])
-    fills = [_many(UNITS[0]), _valid_text(TEXTS[1])]
+    fills = [many(UNITS[0]), quoted(TEXTS[1])]
     if shape is list or shape is dict or marks_of(annotation)[0] is dict:
-        fills = [*map(_many, UNITS), _names("k%d"), _names("K %d")]
+        fills = [*map(many, UNITS), names("k%d"), names("K %d")]
         if shape is dict and get_args(marks_of(annotation)[0])[1] is not Any:
             fills.append(b"{" + b",".join(b'"s%d":{}' % n for n in range(80_000)) + b"}")
     elif marks_of(annotation)[0] is str:
-        fills = [_valid_text(text) for text in TEXTS]
+        fills = [quoted(text) for text in TEXTS]
     for fill in fills:
         _costs_little(decider, name, b'{"%b":%b}' % (member.encode(), fill), slowness)
 
@@ -190,16 +104,16 @@ def _attribute(struct: type, member: str) -> str:
 def test_a_document_of_very_many_values_is_read_in_a_moment(unit: str, slowness: float) -> None:
     person = REGISTRY["person"]
     for last in ("", ',{"$a":1}', ',"\\ud800"', ",-0.0", ',"\\u0022"'):
-        answer = _costs_little(person, "RegisterPerson", b'{"x":%b%b]}' % (_many(unit)[:-1], last.encode()), slowness)
+        answer = _costs_little(person, "RegisterPerson", b'{"x":%b%b]}' % (many(unit)[:-1], last.encode()), slowness)
         assert answer == "invalid_command"
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        _names("$%d"),
-        _names("k%d"),
-        b'{"' + b"k" * 400_000 + b'":' + _names("$%d", 500_000) + b"}",
+        names("$%d"),
+        names("k%d"),
+        b'{"' + b"k" * 400_000 + b'":' + names("$%d", 500_000) + b"}",
         b'{"a":' + b"9" * 990_000 + b"}",
         b'{"a":1.' + b"9" * 990_000 + b"}",
         b'{"a":1e' + b"9" * 990_000 + b"}",
@@ -218,7 +132,7 @@ def test_what_is_long_or_deep_is_read_in_a_moment(data: bytes, slowness: float) 
 
 
 def test_at_most_twenty_errors_are_told_and_the_length_before_the_items(slowness: float) -> None:
-    data = b'{"name":"a","definition":"a","owner":{"kind":"person","id":"p"},"subjects":%b}' % _many("{}")
+    data = b'{"name":"a","definition":"a","owner":{"kind":"person","id":"p"},"subjects":%b}' % many("{}")
     workflow = REGISTRY["workflow"]
     assert _costs_little(workflow, "DefineWorkflow", data, slowness) == "invalid_command"
     assert workflow.parse("DefineWorkflow", msgspec.json.decode(data)) == [

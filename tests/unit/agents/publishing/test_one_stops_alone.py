@@ -1,0 +1,201 @@
+"""What one subscription meets, by a defect or by what strangers wrote of it, stops it alone: the others go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from annals.agents.defects import MOST_IN_A_ROW
+from annals.agents.publishing import catch_up, selection
+from annals.agents.publishing.delivering import shard as delivering
+from annals.agents.publishing.matching import Matcher
+from annals.agents.publishing.publisher import PUBLISHING
+from annals.schemas.progress import Progress
+from annals.schemas.subscription import Retry
+from chained import chain
+from publishing import World, eventually, shown
+
+RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
+WANTED = ({"exact": {"subject": "p-1"}},)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch):
+    for module in (catch_up, delivering):
+        monkeypatch.setattr(module, "FIRST_RETRY_S", 0.001)
+        monkeypatch.setattr(module, "LAST_RETRY_S", 0.002)
+
+
+async def has(world, name, count):
+    return len(await world.received(name)) >= count
+
+
+async def is_paused(world, name):
+    return name in world.subscriptions.paused
+
+
+def failing(monkeypatch, target, method, name, times=10**9, error=ZeroDivisionError):
+    """Have a method raise for one subscription; return how often it did."""
+    original, failed = getattr(target, method), []
+
+    async def fails(self, *more):
+        if self.subscribed.name == name and len(failed) < times:
+            failed.append(1)
+            raise error("what it was given")
+        return await original(self, *more)
+
+    monkeypatch.setattr(target, method, fails)
+    return failed
+
+
+async def begun(world, name, **definition):
+    world.journal.append(chain("p-1", 3))
+    await world.subscribe("other")
+    await world.subscribe(name, **definition)
+
+
+KINDS = {
+    "catch-up": (catch_up.CatchUp, {}),
+    "delivery": (delivering.DeliveryShard, {"delivery": "acknowledged", "retry": RETRY, "ordered": False}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_fails_again_and_again_is_paused_and_the_publisher_never_opens_again(kind, monkeypatch):
+    """Goes red when a task's exception is the publisher's: every other subscription of the partition began again."""
+    made, definition = KINDS[kind]
+    world = World("bad", "other")
+    fenced = []
+    monkeypatch.setattr(world.counts, "uncertain", lambda: fenced.append(1))
+    failed = failing(monkeypatch, made, "_step", "bad")
+    await begun(world, "bad", **definition)
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        phases, become = set(), publisher._become
+
+        def told(*more):
+            phases.add(more[0])
+            become(*more)
+
+        await eventually(lambda: has(world, "other", 3))
+        monkeypatch.setattr(publisher, "_become", told)
+        await eventually(lambda: is_paused(world, "bad"))
+        world.journal.append(chain("p-2", 1))
+        await eventually(lambda: has(world, "other", 4))
+        assert publisher.phase == PUBLISHING
+    assert phases <= {"closed"}
+    assert len(failed) == len(fenced) == MOST_IN_A_ROW
+    reason = world.subscriptions.paused["bad"]
+    assert reason.startswith("behind offset 0 it failed with ZeroDivisionError at test_one_stops_alone:")
+    assert "what it was given" not in reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("error", "times"), [(ZeroDivisionError, MOST_IN_A_ROW - 1), (MemoryError, 9), (OSError, 9)])
+async def test_what_fails_for_a_while_goes_on_with_nothing_lost(kind, error, times, monkeypatch):
+    made, definition = KINDS[kind]
+    world = World("bad", "other")
+    failed = failing(monkeypatch, made, "_step", "bad", times, error)
+    await begun(world, "bad", **definition)
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(lambda: has(world, "bad", 3))
+
+        async def is_well():
+            return publisher.problem is None
+
+        await eventually(is_well)
+    assert len(failed) == times
+    assert world.subscriptions.paused == {}
+    assert await world.cids("bad") == await world.cids("other")
+
+
+async def test_a_failure_is_named_while_it_is_tried_again(monkeypatch):
+    world = World("bad", "other")
+    failing(monkeypatch, delivering.DeliveryShard, "_step", "bad", error=MemoryError)
+    await begun(world, "bad", **KINDS["delivery"][1])
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+
+        async def is_told():
+            return "person-0 for bad: it failed with MemoryError at " in str(publisher.problem)
+
+        await eventually(is_told)
+
+
+@pytest.mark.parametrize("definition", [{}, {"delivery": "acknowledged", "retry": RETRY}], ids=["stream", "delivery"])
+@pytest.mark.parametrize("is_live", [True, False])
+async def test_an_event_that_cannot_be_judged_pauses_its_subscription_and_no_other(definition, is_live, monkeypatch):
+    """Goes red when what a filter raises is the publisher's: it opens again and again, and nobody gets anything."""
+    original = Matcher.matches
+
+    def matches(self, attributes, data):
+        if attributes["sequence"].endswith("3"):
+            raise ZeroDivisionError
+        return original(self, attributes, data)
+
+    monkeypatch.setattr(Matcher, "matches", matches)
+    world = World("bad", "other")
+    events = chain("p-1", 4)
+    if not is_live:
+        world.journal.append(events)
+    await world.subscribe("other")
+    await world.subscribe("bad", filters=WANTED, **definition)
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        if is_live:
+            world.journal.append(events)
+        await eventually(lambda: has(world, "other", 4))
+        if not definition:
+            await eventually(lambda: has(world, "bad", 2))
+            await eventually(lambda: is_paused(world, "bad"))
+            assert await world.cids("bad") == shown(events[:2])
+        else:
+            await eventually(lambda: has(world, "bad", 1))
+            await eventually(lambda: is_paused(world, "bad"))
+        assert publisher.phase == PUBLISHING
+    reason = world.subscriptions.paused["bad"]
+    assert reason.startswith("person 'p-1' version 3, offset 2: it failed with ZeroDivisionError at ")
+
+
+def test_what_stops_a_subscription_is_said_by_one_list():
+    assert {each.__name__ for each in selection.CANNOT_GO_ON} == {
+        "OverBudgetError", "VersionNotHadError", "JudgingFailedError",
+    }  # fmt: skip
+
+
+FURTHER = [
+    ("stream", {}, Progress(99, None, 1)),
+    ("delivered", {"delivery": "acknowledged", "retry": RETRY}, Progress(99, None, 1)),
+    ("resting", {"delivery": "acknowledged", "retry": RETRY}, Progress(99, None, 1, is_resting=True)),
+]
+
+
+@pytest.mark.parametrize(("definition", "forged"), [each[1:] for each in FURTHER], ids=[each[0] for each in FURTHER])
+async def test_a_progress_behind_the_journals_end_pauses_its_subscription(definition, forged):
+    """Goes red when it waits in silence: what comes below that offset is never published to it."""
+    world = World("bad", "other")
+    world.journal.append(chain("p-1", 3))
+    await world.subscribe("other")
+    await world.subscribe("bad", **definition)
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "bad", 1))
+        await eventually(lambda: has(world, "other", 3))
+    await world.write_progress("bad", forged)
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(lambda: is_paused(world, "bad"))
+        world.journal.append(chain("p-2", 1))
+        await eventually(lambda: has(world, "other", 4))
+        assert publisher.phase == PUBLISHING
+    reason = world.subscriptions.paused["bad"]
+    assert reason.startswith("it has come to offset 99 of person-0, which ends at 3: ")
+    assert reason.endswith("delete it and its topic, and put it again with the start that it is to have")
+
+
+async def test_a_progress_that_is_read_while_it_is_delivered_is_held_to_the_journal_too():
+    world = World("bad")
+    world.journal.append(chain("p-1", 3))
+    await world.subscribe("bad", delivery="acknowledged", retry=RETRY)
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "bad", 1))
+        await world.write_progress("bad", Progress(99, None, 1))
+        other = world.logs().delivering("bad")
+        await other.fence()
+        await other.close()
+        await eventually(lambda: is_paused(world, "bad"))
+    assert "offset 99 of person-0, which ends at 3" in world.subscriptions.paused["bad"]
