@@ -310,7 +310,7 @@ class DeliveryShard:
         """
         if self._machine.room <= 0:
             return self.own.position, self.own.cid
-        if not self._loader.is_behind(self.own.position):
+        if not (len(self._machine) and self._loader.is_behind(self.own.position)):  # without rows it rests after this
             return await self._offer_run(now)
         async with self._share.turn():
             return await self._offer_run(now)
