@@ -120,7 +120,7 @@ class Publisher:
         return self._catching.problem()
 
     def _has_more(self) -> bool:
-        """Whether there is anything for the live writer; those that are delivered have writers of their own, for good."""
+        """Whether there is anything for the live writer; those that are delivered have writers of their own."""
         to_join = any(not each.is_delivered for each in self._roster.behind())
         return to_join or self._source.status().offset > self.position
 

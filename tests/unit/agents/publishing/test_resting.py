@@ -105,7 +105,7 @@ async def is_at(world, position):
 async def test_slow_batches_of_the_live_writer_are_told_while_it_has_something_to_write():
     """Goes red when one with a row counts as left to publish, or one that is closed tells it.
 
-    After a freeze, a worker would not be ready for as long as something is parked and no event comes, or, where its
+    After a freeze a worker would not be ready for as long as something is parked and no event comes, or, where its
     partitions went to others meanwhile, until one comes back.
     """
     world = World("all")
