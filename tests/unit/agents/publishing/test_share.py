@@ -69,8 +69,12 @@ async def test_one_that_answers_catches_up_in_turns_and_is_live_work_once_it_has
             turns.append(share)
             yield
 
+    def noted(share):
+        live.append(share)
+        note_live(share)
+
     monkeypatch.setattr(Share, "turn", counted)
-    monkeypatch.setattr(Share, "note_live", lambda share: (live.append(share), note_live(share)))
+    monkeypatch.setattr(Share, "note_live", noted)
     monkeypatch.setattr("annals.agents.publishing.delivering.loading.RUN_EVENTS", 10)
     monkeypatch.setattr("annals.agents.reading.keeping.recent_events.MOST_EVENTS", 0)  # what is far behind is not there
     world = World("late")
