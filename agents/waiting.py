@@ -42,6 +42,15 @@ async def ended(*tasks: asyncio.Future[Any]) -> None:
             task.exception()  # whoever has to know asked before
 
 
+async def together(*awaited: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Return the results of several things, asked for at once; the first that fails ends the others, and is raised."""
+    tasks = [asyncio.ensure_future(each) for each in awaited]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        await ended(*tasks)
+
+
 async def in_turns(items: Iterable[T], most: int) -> AsyncGenerator[list[T], None]:
     """Yield items in lists of at most so many; between two of them whatever else the event loop has to do is done."""
     rest = iter(items)

@@ -238,7 +238,7 @@ class World:
         self, shard: Shard, poster: Any = lambda _: None, draw: Any = random.random
     ) -> AsyncIterator[Publisher]:
         """A publisher in a process of its own: what it has open at its end stays open."""
-        logs = self.logs(self.network)
+        logs, share = self.logs(self.network), Share(Clock())
         publisher = Publisher(
             shard,
             self.journal,
@@ -246,7 +246,7 @@ class World:
             logs,
             self.subscriptions,
             Clock(),
-            Share(Clock()),
+            share,
             self.counts,
             DeliveryShards(
                 shard,
@@ -257,6 +257,7 @@ class World:
                 self.counts,
                 ("person", "workflow"),
                 1,
+                share,
                 draw,
                 poster,
             ),

@@ -117,11 +117,18 @@ class Publisher:
         """Why somebody has to look after it; None while it publishes, or begins to."""
         if self.phase == STOPPED or (self.phase == OPENING and self._is_unreachable):
             return f"{self._name} is not published: {self.reason}"
+        if self.phase == CLOSED:
+            return None
         if self._backoff.is_lasting:
             return f"{self._name} begins to be published again and again: {self._failure}"
-        if self._pace.trouble and (self._source.status().offset > self.position or self._roster.behind()):
+        if self._pace.trouble and self._has_more():
             return f"{self._name} is published slowly: {self._pace.trouble}"
         return self._catching.problem()
+
+    def _has_more(self) -> bool:
+        """Whether there is anything for the live writer; those that are delivered have writers of their own."""
+        to_join = any(not each.is_delivered for each in self._roster.behind())
+        return to_join or self._source.status().offset > self.position
 
     async def run(self) -> None:
         """Publish until the task is cancelled, or the progress is not of this journal."""

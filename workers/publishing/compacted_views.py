@@ -9,12 +9,14 @@ has the record that was read last: its end was lost, or that record was compacte
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UnreachableError
+from annals.agents.waiting import all_of, together
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.diagnosis import right_or_words
 from annals.workers.kafka.read.newest_records import NewestRecords
@@ -34,6 +36,7 @@ T = TypeVar("T")
 
 AWAY_S: Final = 300.0  # far below `delete.retention.ms`, which is a day where nobody has set it
 MOST_BYTES: Final = 64 << 20
+READ_AT_ONCE: Final = 4  # partitions: what is fetched of each is in memory meanwhile
 
 
 class CompactedViews:
@@ -151,17 +154,16 @@ class CompactedView(Generic[T]):
         now = self._clock.monotonic(), self._clock.now().timestamp()
         # A process that was frozen, or a machine that slept, is away without its own clock's going on.
         away_s = max(abs(at - before) for at, before in zip(now, self._looked_at, strict=True))
-        found = await topic_id(client, self._topic)
         wheres = self._wheres(client)
+        found, ends = await together(topic_id(client, self._topic), bounds(client, wheres))
         if (
             away_s > AWAY_S
             or found != self._id
             or not self._partitions.keys() <= {partition for _, partition in wheres}
         ):
             self._partitions.clear()
-        ends = await bounds(client, wheres)
-        for where, (first, end) in ends.items():
-            await self._read_partition(client, where, first, end)
+        reading = (partial(self._read_partition, client, where, *offsets) for where, offsets in ends.items())
+        await all_of(reading, READ_AT_ONCE)
         self._id, self._looked_at = found, now
 
     async def _read_partition(self, client: AIOKafkaClient, where: TopicPartition, first: int, end: int) -> None:

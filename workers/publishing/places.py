@@ -10,8 +10,9 @@ from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UnreachableError
 from annals.agents.publishing.administration import Refused
+from annals.agents.waiting import together
 from annals.schemas.chain import ForeignError, read_block
-from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
+from annals.schemas.progress import LIVE, Progress, decode_progress, name_of, progress_key
 from annals.schemas.subscription import NOW, STREAM
 from annals.schemas.values.moments import bound_of, moment_of, recorded_at, unix_ms
 from annals.workers.clock import SystemClock
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from annals.topics.names import TopicNames
     from annals.workers.publishing.stored import Unpublished
 
+    Placed = tuple[tuple[str, str, int], Progress]  # of whom, in which topic and partition of it
 
 LOOK_BACK: Final = 10_000
 PLACED_BYTES: Final = 180  # measured: what a progress and its place take beside ROW_BYTES
@@ -80,7 +82,7 @@ class Places:
         self._client = client
         self._names = names
         self._views = views or CompactedViews()
-        self._progress: dict[tuple[str, str, int], Progress] | None = None
+        self._progress: Sequence[Mapping[bytes, Placed]] | None = None
         self._looked_for: set[str] = set()
         self._ends: Positions = {}
         self._unpublished: dict[tuple[str, int, int], Unpublished] = {}
@@ -90,6 +92,13 @@ class Places:
         if not self._looked_for.issuperset(topics):
             await look_for(self._client, topics)
             self._looked_for.update(topics)
+
+    async def ask(self, kinds: Sequence[str]) -> None:
+        """Ask at once for what positions and lags are made of, in those of the kinds' journals that are there."""
+        topics = {kind: self._names.events(kind) for kind in kinds}
+        await self.look_for(*topics.values())
+        there = [kind for kind, topic in topics.items() if self._client.cluster.partitions_for_topic(topic)]
+        await together(self._all_progress(), self.ends(there))
 
     async def has_topic(self, topic: str) -> bool:
         """Whether there is a topic."""
@@ -178,7 +187,7 @@ class Places:
             found[kind] = []
             begin = (begins or {}).get(kind)
             for partition in range(await self.partitions(kind)):
-                own, live = progress.get((name, topic, partition)), progress.get((LIVE, topic, partition))
+                own, live = _found(progress, name, topic, partition), _found(progress, LIVE, topic, partition)
                 if own is None or own.incarnation != incarnation:
                     own = None if begin is None else Progress(begin[partition])
                 known = own or live
@@ -187,10 +196,9 @@ class Places:
 
     async def progress_of(self, name: str, topic: str) -> dict[int, Progress]:
         """Return the progress under a name by partition of a journal, as far as there is any."""
-        progress = await self._all_progress() if await self.has_topic(self._names.progress) else {}
-        return {
-            partition: found for (whose, where, partition), found in progress.items() if (whose, where) == (name, topic)
-        }
+        progress = await self._all_progress() if await self.has_topic(self._names.progress) else ()
+        placed = (each for of_partition in progress for each in of_partition.values())
+        return {partition: found for (whose, where, partition), found in placed if (whose, where) == (name, topic)}
 
     async def passed(self, name: str, kinds: Sequence[str]) -> Positions:
         """Return how far a subscription is for certain, 0 where nothing is known yet."""
@@ -200,8 +208,8 @@ class Places:
             topic = self._names.events(kind)
             found[kind] = []
             for partition in range(await self.partitions(kind)):
-                live = progress.get((LIVE, topic, partition))
-                known = progress.get((name, topic, partition)) or live
+                live = _found(progress, LIVE, topic, partition)
+                known = _found(progress, name, topic, partition) or live
                 found[kind].append(0 if known is None else known.reached_with(live))
         return found
 
@@ -321,20 +329,27 @@ class Places:
                         continue
         return end
 
-    async def _all_progress(self) -> dict[tuple[str, str, int], Progress]:
+    async def _all_progress(self) -> Sequence[Mapping[bytes, Placed]]:
+        """Return all progress as it is kept: what is read for other requests meanwhile is in it, too."""
         if self._progress is None:
-            self._progress = await self._read_progress()
+            topic = self._names.progress
+            await self.look_for(topic)
+            partitions_of(self._client, topic)
+            self._progress = await self._views.rows(
+                self._client, topic, _placed, more=_placed_bytes, is_settled=self._is_settled
+            )
         return self._progress
 
-    async def _read_progress(self) -> dict[tuple[str, str, int], Progress]:
-        topic = self._names.progress
-        await self.look_for(topic)
-        partitions_of(self._client, topic)
-        rows = await self._views.rows(self._client, topic, _placed, more=_placed_bytes, is_settled=self._is_settled)
-        return dict(placed for of_partition in rows for placed in of_partition.values())
+
+def _found(progress: Sequence[Mapping[bytes, Placed]], name: str, topic: str, partition: int) -> Progress | None:
+    """Return whose progress in a journal partition it is, from where its writers keep it."""
+    if not progress:  # the topic was deleted meanwhile
+        return None
+    placed = progress[partition % len(progress)].get(progress_key(name, topic, partition))
+    return None if placed is None else placed[1]
 
 
-def _placed(key: bytes | None, value: bytes, _offset: int) -> tuple[tuple[str, str, int], Progress]:
+def _placed(key: bytes | None, value: bytes, _offset: int) -> Placed:
     """Return what a record of the topic of progress says, and whose it is, in which partition of which topic.
 
     Raises:
@@ -347,6 +362,6 @@ def _placed(key: bytes | None, value: bytes, _offset: int) -> tuple[tuple[str, s
     return (name, events, int(number)), decode_progress(value)
 
 
-def _placed_bytes(placed: tuple[tuple[str, str, int], Progress]) -> int:
+def _placed_bytes(placed: Placed) -> int:
     """Return what a progress takes beside ROW_BYTES: a reaction's has up to 1,000 characters of why it failed."""
     return PLACED_BYTES + len(placed[1].failure)

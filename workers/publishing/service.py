@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -31,6 +32,7 @@ from annals.agents.publishing.administration import (
 )
 from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.records import former_versions
+from annals.agents.waiting import all_of, together
 from annals.schemas.subscription import STREAM, UNLIMITED
 from annals.topics.catalog import SUBSCRIPTION_TOPIC_BYTES
 from annals.workers.publishing.followed_writer import Answered, changed_by
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
 
 ROOM_BYTES: Final = 64 << 10  # of a record
+ANSWERED_AT_ONCE: Final = 8  # of a page
 
 
 class SubscriptionService(KafkaSubscriptions):
@@ -73,10 +76,17 @@ class SubscriptionService(KafkaSubscriptions):
         """Return those that are not deleted by name, from behind one on, and whether there are no more."""
         async with self._places() as (places, known):
             wanted = [kept for name, kept in sorted(known.items()) if name > after and _is_there(kept)]
-            shown = [kept.record.definition for kept in wanted[:limit]]
-            answering = (self._names.deliveries(each.name) for each in shown if each.delivery != STREAM)
+            shown = wanted[:limit]
+            definitions = (kept.record.definition for kept in shown)
+            answering = (self._names.deliveries(each.name) for each in definitions if each.delivery != STREAM)
             await places.look_for(*answering)
-            return [await self._answered(places, kept) for kept in wanted[:limit]], len(shown) == len(wanted)
+            answered: dict[int, Answered] = {}
+
+            async def answer(at: int, kept: Kept) -> None:
+                answered[at] = await self._answered(places, kept)
+
+            await all_of((partial(answer, at, kept) for at, kept in enumerate(shown)), ANSWERED_AT_ONCE)
+            return [answered[at] for at in range(len(shown))], len(shown) == len(wanted)
 
     async def get(self, name: str) -> Answered:
         """Return one.
@@ -239,12 +249,15 @@ class SubscriptionService(KafkaSubscriptions):
         await writer.commit(made.was, made.begins, acks, at_the_ends)
 
     @asynccontextmanager
-    async def _places(self) -> AsyncIterator[tuple[Places, dict[str, Kept]]]:
+    async def _places(self) -> AsyncIterator[tuple[Places, Mapping[str, Kept]]]:
+        """Connect for one request, and ask at once for what each needs."""
         needed = self._names.subscriptions, self._names.progress
         async with connected(self._options, *needed, *map(self._names.events, self._deciders)) as client:
             places = Places(client, self._names, self._views, is_settled=False)
             await places.require_topics(*needed)
-            yield places, await read_known(client, self._names, self._views, is_settled=False)
+            reading = read_known(client, self._names, self._views, is_settled=False)
+            known, _ = await together(reading, places.ask(list(self._deciders)))
+            yield places, known
 
     async def _answered(self, places: Places, kept: Kept, begins: Positions | None = None) -> Answered:
         record, name = kept.record, kept.record.definition.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,7 @@ from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.publishing.followed_writer import FollowedTopicWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -70,9 +71,25 @@ def _record_bytes(kept: Kept) -> int:
     return size
 
 
+class _ByName(Mapping[str, Kept]):
+    """Subscriptions by name, looked up in what is kept by key: a copy would cost each request as much as there are."""
+
+    def __init__(self, rows: Mapping[bytes, Kept]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, name: str) -> Kept:
+        return self._rows[name.encode(errors="replace")]  # whatever somebody asks for: no name has a "?"
+
+    def __iter__(self) -> Iterator[str]:
+        return (key.decode() for key in self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 async def read_known(
     client: AIOKafkaClient, names: TopicNames, views: CompactedViews, *, is_settled: bool = True
-) -> dict[str, Kept]:
+) -> Mapping[str, Kept]:
     """Return all subscriptions by name, deleted ones among them; of what was read before, no more is read again.
 
     is_settled: once no transaction is open; else as they are committed: what was answered to whoever changed one is.
@@ -85,7 +102,7 @@ async def read_known(
     rows = await views.rows(client, names.subscriptions, _kept, more=_record_bytes, is_settled=is_settled)
     if not rows:  # it was deleted meanwhile
         raise MissingTopicError(names.subscriptions)
-    return {key.decode(errors="replace"): kept for key, kept in rows[0].items()}
+    return _ByName(rows[0])
 
 
 def there(known: Mapping[str, Kept], name: str) -> Kept:

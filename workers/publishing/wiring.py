@@ -223,6 +223,7 @@ class Publishing:
             metrics,
             list(self._deciders),
             self._partitions[kind],
+            self._share,
             random.random,
             self._webhooks.poster,
         )

@@ -99,6 +99,10 @@ class Loader:
         if len(wanting) > 1:
             self._read |= await self._source.events_at(wanting)
 
+    def is_behind(self, position: int) -> bool:
+        """Whether more than a run of the journal is left to look at from a position on."""
+        return self._source.status().offset - position > RUN_EVENTS
+
     async def next_run(self, position: int, pace: Pace) -> JournalRun:
         """Return the next events of the journal, as many as a transaction may look at, wanted or not."""
         return await self._source.events_from(position, pace.part_of(RUN_EVENTS))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.delivering.ports import DeliveryLog, DeliverySource, DeliveryTelemetry, Poster
     from annals.agents.publishing.ports import Subscriptions
     from annals.agents.publishing.selection import Subscribed
+    from annals.agents.publishing.share import Share
     from annals.schemas.progress import Progress
     from annals.schemas.subscription import Definition, Record
 
@@ -41,13 +42,14 @@ class DeliveryShards:
         telemetry: DeliveryTelemetry,
         kinds: Sequence[str],
         partitions: int,
+        share: Share,
         draw: Callable[[], float],
         poster: Callable[[Definition], Poster | None] = _no_poster,
     ) -> None:
         """Take the journal, what makes the writer of a subscription, all kinds, and their partitions.
 
         clock: what rows are due by, never set back; calendar: the time of day, of what is kept and shown.
-        draw: a number from 0 to below 1, of which delays are made.
+        share: of the process's time, of what is behind. draw: a number from 0 to below 1, of which delays are made.
         poster: returns what posts the deliveries of a subscription; None: they go to its topic.
         """
         self._source = source
@@ -58,6 +60,7 @@ class DeliveryShards:
         self._telemetry = telemetry
         self._kinds = kinds
         self._partitions = partitions
+        self._share = share
         self._draw = draw
         self._poster = poster
 
@@ -86,6 +89,7 @@ class DeliveryShards:
             Reader(kind, self._source.partition, self._partitions, is_first_kind=kind == first),
             pace,
             subscriptions,
+            self._share,
             self._draw,
             self._poster(subscribed.kept.record.definition),
         )

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.ports import Subscriptions
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
+    from annals.agents.publishing.share import Share
     from annals.schemas.delivery import Row
 
 log = structlog.get_logger(__name__)
@@ -90,13 +91,15 @@ class DeliveryShard:
         reader: Reader,
         pace: Pace,
         subscriptions: Subscriptions,
+        share: Share,
         draw: Callable[[], float],
         poster: Poster | None = None,
     ) -> None:
         """Take the subscription, its progress as far as it is known, and so on; poster: where it is no topic.
 
-        clock: what rows are due by, never set back; calendar: the time of day, of what is kept and shown. draw: a
-        number from 0 to below 1, of which delays are made.
+        clock: what rows are due by, never set back; calendar: the time of day, of what is kept and shown. share: of
+        the process's time, that it looks at the journal in where it is behind. draw: a number from 0 to below 1, of
+        which delays are made.
         """
         self.subscribed = subscribed
         self.halt: Halt | None = None
@@ -111,6 +114,7 @@ class DeliveryShard:
         self._reader = reader
         self._pace = pace
         self._subscriptions = subscriptions
+        self._share = share
         self._poster = poster
         self._draw = draw
         self._loader = Loader(subscribed, source, decider)
@@ -311,9 +315,15 @@ class DeliveryShard:
 
         Where there is no room, the journal waits.
         """
-        cid = self.own.cid
         if self._machine.room <= 0:
-            return self.own.position, cid
+            return self.own.position, self.own.cid
+        if not (len(self._machine) and self._loader.is_behind(self.own.position)):  # without rows it rests after this
+            return await self._offer_run(now)
+        async with self._share.turn():
+            return await self._offer_run(now)
+
+    async def _offer_run(self, now: int) -> tuple[int, bytes | None]:
+        cid = self.own.cid
         run = await self._loader.next_run(self.own.position, self._pace)
         if run.next_offset > self.own.position and not await self._is_current():
             self.stop()  # another one begins, with what it is now
@@ -358,6 +368,8 @@ class DeliveryShard:
 
     def _tell(self, sent: list[Row], parked_count: int) -> None:
         name = self.subscribed.name
+        if sent and not self._loader.is_behind(self.own.position):
+            self._share.note_live()
         self._telemetry.published(name, len(sent))
         self._telemetry.redelivered(name, sum(row.attempt > 1 for row in sent))
         self._telemetry.parked(name, parked_count)

@@ -147,7 +147,16 @@ class Publishers:
         logs = KafkaDeliveryLogs(self._options, world.names, self._app_id, kind, partition, PARTITIONS, "none")
         telemetry, decider = Telemetry(world), world.deciders[kind]
         delivering = DeliveryShards(
-            shard, decider, logs.delivering, self._steady, self._clock, telemetry, KINDS, PARTITIONS, self._draw
+            shard,
+            decider,
+            logs.delivering,
+            self._steady,
+            self._clock,
+            telemetry,
+            KINDS,
+            PARTITIONS,
+            self._share,
+            self._draw,
         )
         publisher = JudgedPublisher(
             shard,

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from annals.agents.ports import OutlastedError
 from annals.agents.publishing.delivering import shard as delivering
 from annals.agents.publishing.joining import Joining
 from annals.schemas.progress import Progress
@@ -99,6 +100,36 @@ async def test_those_that_are_far_behind_have_the_journal_read_once_for_all(monk
 
 async def is_at(world, position):
     return (await progress_of(world))["live"]["position"] >= position
+
+
+async def test_slow_batches_of_the_live_writer_are_told_while_it_has_something_to_write():
+    """Goes red when one with a row counts as left to publish, or one that is closed tells it.
+
+    After a freeze a worker would not be ready for as long as something is parked and no event comes, or, where its
+    partitions went to others meanwhile, until one comes back.
+    """
+    world = World("all")
+    world.journal.append(chain("p-1", 1))
+    await world.subscribe("all", delivery="acknowledged", retry=RETRY)
+    async with world.shard() as shard:
+        async with world.publisher(shard) as publisher:
+            await eventually(lambda: has(world, 1))
+            await eventually(lambda: has_published(publisher, 1))
+            publisher._pace.failed(5, OutlastedError("it took too long"))
+            assert publisher._pace.trouble
+            assert publisher.problem is None
+            await publisher.suspend()
+            world.journal.append(chain("p-2", 1))
+            await eventually(lambda: tells(publisher))
+        assert publisher.problem is None, "the partition has moved, and somebody else publishes it"
+
+
+async def has_published(publisher, position):
+    return publisher.position == position
+
+
+async def tells(publisher):
+    return "is published slowly: a batch of 5 events" in (publisher.problem or "")
 
 
 async def test_what_comes_while_it_rests_is_delivered_once_and_it_rests_again():

@@ -1,9 +1,12 @@
 """How much of a process's time catching up takes."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 from annals.agents.publishing import share as shares
 from annals.agents.publishing.share import LIVE_WITHIN_S, Share
+from chained import chain
+from publishing import World, eventually, progress_of, shown
 
 
 class Seconds:
@@ -51,3 +54,44 @@ async def test_one_takes_its_turn_at_a_time():
 
     await asyncio.gather(*(take() for _ in range(5)))
     assert most == 1
+
+
+async def test_one_that_answers_catches_up_in_turns_and_is_live_work_once_it_has(monkeypatch):
+    """Goes red when it looks at the journal without turns: all that is live waits for what its filters take.
+
+    It has a row: without any it would rest, and leave it to the publisher to look.
+    """
+    turns, live, turn, note_live = [], [], Share.turn, Share.note_live
+
+    @asynccontextmanager
+    async def counted(share):
+        async with turn(share):
+            turns.append(share)
+            yield
+
+    def noted(share):
+        live.append(share)
+        note_live(share)
+
+    monkeypatch.setattr(Share, "turn", counted)
+    monkeypatch.setattr(Share, "note_live", noted)
+    monkeypatch.setattr("annals.agents.publishing.delivering.loading.RUN_EVENTS", 10)
+    monkeypatch.setattr("annals.agents.reading.keeping.recent_events.MOST_EVENTS", 0)  # what is far behind is not there
+    world = World("late")
+    await world.subscribe("late", delivery="acknowledged", filters=({"suffix": {"subject": "00"}},))
+    events = [event for number in range(100) for event in chain(f"p-{number}" if number else "p-00", 1)]
+    world.journal.append(events)
+
+    async def has_looked_at_all():
+        return (await progress_of(world))["late"]["position"] >= 100
+
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(has_looked_at_all)
+        assert (len(turns), live) == (8, []), "it has no row at first; the last run is no more than what is live brings"
+        world.journal.append(comes := chain("p-100", 1))
+        await eventually(lambda: is_delivered(world, [events[0], *comes]))
+    assert (len(turns), len(live)) == (8, 1)
+
+
+async def is_delivered(world, events):
+    return await world.cids("late") == shown(events)

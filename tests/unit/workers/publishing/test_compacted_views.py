@@ -209,6 +209,17 @@ async def test_those_who_ask_at_the_same_time_share_one_reading(scene):
     assert len(scene.read) <= 50 + 2 + 2
 
 
+async def test_partitions_are_read_at_once(scene):
+    """Goes red when each waits for the one before it: a topic of progress may have dozens."""
+    for partition in range(PARTITIONS):
+        scene.put(f"k{partition}", "1", partition)
+    scene.network.may_go_on.clear()
+    asking = asyncio.create_task(scene.says())
+    await until(lambda: scene.network.waiting == PARTITIONS)
+    scene.network.may_go_on.set()
+    assert await asking == {f"k{partition}": "1" for partition in range(PARTITIONS)}
+
+
 async def test_what_takes_long_to_read_is_read_in_turns(scene, monkeypatch):
     """Goes red when a turn has any number of bytes: a thousand subscriptions with many filters hold all else up."""
     monkeypatch.setattr(newest_records, "BYTES_A_TURN", 30)

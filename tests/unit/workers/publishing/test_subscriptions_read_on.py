@@ -1,5 +1,6 @@
 """Who asks about subscriptions again reads what came since, and is told what was answered to whoever changed one."""
 
+import asyncio
 import tracemalloc
 
 import msgspec
@@ -13,6 +14,7 @@ from annals.schemas.progress import Progress, encode_progress, progress_key
 from annals.schemas.subscription import Definition, Former, Record
 from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.kafka.read.newest_records import ROW_BYTES
+from annals.workers.memory.client import Direct
 from annals.workers.publishing.ack_sender import AckSender
 from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.places import _placed, _placed_bytes
@@ -65,6 +67,41 @@ async def test_who_asks_again_reads_what_came_since(shelf):
     shelf.read.clear()
     await service.pause("s-01")
     assert shelf.read["subscriptions"] <= 4, "as the only writer, and read back"
+
+
+class Rounds(Direct):
+    """A network whose answers come when nobody has anything more to ask: count is how often one was waited for."""
+
+    def __init__(self):
+        self.count, self._round = 0, None
+
+    async def ask(self, request, serve):
+        if self._round is None:
+            self._round = asyncio.create_task(self._pass())
+        await asyncio.shield(self._round)
+        return serve(request)
+
+    async def _pass(self):
+        for _ in range(200):
+            await asyncio.sleep(0)
+        self.count, self._round = self.count + 1, None
+
+
+async def test_what_an_answer_is_made_of_is_asked_for_at_once(shelf):
+    """Goes red when subscriptions, progress, and where the journals end are asked for one after another."""
+    await shelf.park(1)
+    network = Rounds()
+    service = SubscriptionService(Settings(), shelf.options(network), REGISTRY, shelf.views)
+
+    async def rounds(ask):
+        await ask()
+        network.count = 0
+        await ask()
+        return network.count
+
+    assert await rounds(lambda: service.get("s-01")) == 3, "the first offsets, the ends, the records"
+    assert await rounds(lambda: service.get("all")) == 6, "its rows once it is known that there are any"
+    assert await rounds(lambda: service.page(limit=MANY + 1)) == 6
 
 
 def filtered(name, count):
