@@ -40,7 +40,7 @@ from annals.agents.reacting.ports import ReactionWrites, UnwritableError, is_act
 from annals.agents.reacting.processes import RUN_BYTES, Processes, ReactionFailedError, name_of
 from annals.agents.reacting.rekeyed import Rekeying
 from annals.agents.reacting.standing import NewerVersionError, Whose, require_version, standing
-from annals.agents.reacting.versions import begun_anew, remove_rows
+from annals.agents.reacting.versions import all_fired_until, begun_anew, remove_rows
 from annals.agents.reactions.reaction import Reaction
 from annals.agents.reading.following.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
@@ -317,7 +317,7 @@ class Reactor:
             return True  # all is read again once it is resumed
         has_passed = bool(self._progress.failure) and (has_moved or has_changed)
         failure = "" if has_passed else self._progress.failure
-        fired = max(self._progress.fired, self._processes.due_until)
+        fired = all_fired_until(max(self._progress.fired, self._processes.due_until), self._processes.next_due())
         after = replace(self._progress, position=position, cid=reacted.cid, fired=fired, failure=failure)
         is_due = self._clock.monotonic() - self._committed_at >= self._idle_commit_s
         if has_changed or has_passed or (position > self._committed and is_due):
