@@ -152,7 +152,7 @@ def test_producers_place_keys_as_javas_do(key: bytes, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("seed", [20157, 20194])
 def test_histories_end_once_all_have_looked(seed: int) -> None:
-    """Outcomes are cut off, and shards suspended until the end; and a reader has stopped, and a standby, which waits."""
+    """Outcomes are cut off, and shards suspended then; a reader has stopped, and so has a standby, which waits."""
     assert run(plan_of(seed)).problems == []
 
 

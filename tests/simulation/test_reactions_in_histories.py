@@ -1,4 +1,4 @@
-"""Reactions in histories: whatever becomes of workers, clocks, journals and rows, one command for each event and timer."""
+"""Reactions in histories: whatever becomes of workers, clocks and rows, one command for each event and timer."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace

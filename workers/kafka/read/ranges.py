@@ -159,15 +159,18 @@ async def read_range(
 
 
 async def is_overwritten(client: AIOKafkaClient, where: Where, offset: int) -> bool:
-    """Whether what stands at an offset is a marker, or of a transaction that was taken back.
+    """Whether what stands at an offset is a marker, or of a transaction that was taken back; or it is not there now.
 
     Whoever committed a record there knows then that it is gone, however far the partition has grown since. Where
     compaction has removed it, nothing stands there.
 
     Raises:
-        KafkaError, RangeGoneError: as `read_range`.
+        KafkaError, ChecksumError: as `read_range`.
     """
-    part = await _fetch(client, where, offset, 1, wait_ms=0, is_checked=False)
+    try:
+        part = await _fetch(client, where, offset, 1, wait_ms=0, is_checked=False)
+    except RangeGoneError:
+        return True
     there = [batch for batch in part.batches if batch.base_offset <= offset < batch.next_offset]
     return bool(there) and not list(_committed(part._replace(batches=there), offset, offset + 1))
 

@@ -103,7 +103,9 @@ class ReactingJudge:
     def differences(self) -> list[str]:
         """Return what the reaction has sent that it should not, and the other way round."""
         logs, sent, found = self._world.all_logs(), self._sent(), list[str]()
-        doubled = [id_ for id_, count in Counter(each.id for some in sent.values() for each in some).items() if count > 1]
+        doubled = [
+            id_ for id_, count in Counter(each.id for some in sent.values() for each in some).items() if count > 1
+        ]
         if doubled:
             found.append(f"reacted again: {doubled[0]} and {len(doubled) - 1} others")
         for key in KEYS:
@@ -153,7 +155,7 @@ class _Process:
     """What a counter's process has seen, and which timers it has set, as its commands tell one after another."""
 
     def __init__(self, aggregate: str, chain: list[Event], quiet_until: int, ahead: timedelta) -> None:
-        """Take the events, of which those below an offset lead to no command, and how far ahead clocks may have been."""
+        """Take the events, of which those below an offset send nothing, and how far ahead clocks may have been."""
         self._aggregate = aggregate
         self._chain = chain
         self._ahead = ahead

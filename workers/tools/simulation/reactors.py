@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +18,7 @@ from annals.workers.tools.simulation.publishers import EXPECTED, patiently
 from annals.workers.tools.simulation.reminders import NAME, SOURCE, reminders
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterable
 
     from annals.agents.ports import Clock

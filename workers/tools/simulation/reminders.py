@@ -14,16 +14,17 @@ from annals.schemas.commands import command
 from annals.schemas.progress import Progress, encode_progress, progress_key, reaction_name
 from annals.schemas.reaction_rows import Control
 from annals.workers.tools.simulation.counter import (
+    Counted,
     CounterClosed,
     CounterOpened,
     CounterRenamed,
-    Counted,
     RenameCounter,
 )
 from annals.workers.tools.simulation.plan import AGGREGATES, PARTITIONS
 
 if TYPE_CHECKING:
-    from annals.agents.reactions.reaction import SetTimer
+    from annals.agents.reactions.reaction import CancelTimer, SetTimer
+    from annals.schemas.commands import NewCommand
     from annals.workers.tools.simulation.world import World
 
 SOURCE: Final = "counter"
@@ -48,14 +49,14 @@ def react(state: Seen, event: Occurred) -> Reacted[Seen]:
     """
     target = f"a{(int(event.aggregate_id[1:]) + 1) % AGGREGATES}"  # in another partition than its own, for some
 
-    def tell(said: str) -> list[object]:
+    def tell(said: str) -> list[NewCommand]:
         return [command(TARGET, target, RenameCounter(name=said))]
 
     match event.message:
         case TimerFired(name=name):
             return Reacted(state, tell(f"{name}.{state.events}"))
         case CounterOpened():
-            timers = [after("open", OPEN_S)]
+            timers: list[SetTimer | CancelTimer] = [after("open", OPEN_S)]
         case CounterRenamed():
             timers = [after("name", NAME_S)]
         case Counted():
