@@ -4,17 +4,14 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from publishing_measures import Patch, nothing, yes
+from publishing_measures import Patch, nothing
 
 from annals.agents.ports import UncertainError
-from annals.agents.reacting import reactor, standing
+from annals.agents.reacting import reactor
 from annals.agents.reacting.ports import ReactionLog, ReactionWrites
 from annals.agents.reacting.reactor import Reactor
-from annals.agents.reading.following import history
 from annals.schemas.progress import Progress
-from annals.workers.kafka.read.ranges import bounds
 from annals.workers.publishing.reached import Reached
-from annals.workers.reacting import log
 from annals.workers.reacting.log import KafkaReactionLog
 
 
@@ -114,24 +111,9 @@ def commands_with_the_progress(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(KafkaReactionLog, "commit", in_two)
 
 
-def settled_rows(patch: pytest.MonkeyPatch) -> None:
-    """Rows and progress are read while transactions are open."""
-
-    async def stable_end(client: Any, where: tuple[str, int]) -> int:
-        return (await bounds(client, [where]))[where][1]
-
-    patch.setattr(log, "settled_end", stable_end)
-
-
 def reached_rows(patch: pytest.MonkeyPatch) -> None:
     """A new owner does not compare rows and progress with what the group's offset says of them."""
     patch.setattr(Reached, "require", nothing)
-
-
-def event_of_the_progress(patch: pytest.MonkeyPatch) -> None:
-    """The event that the progress names is not compared with the journal's."""
-    patch.setattr(history, "is_in_place", yes)
-    patch.setattr(standing, "is_in_place", yes)
 
 
 MEASURES: list[Patch] = [
@@ -141,7 +123,5 @@ MEASURES: list[Patch] = [
     uncertain_read_again,
     rows_with_the_progress,
     commands_with_the_progress,
-    settled_rows,
     reached_rows,
-    event_of_the_progress,
 ]

@@ -16,7 +16,7 @@ OF_REACTIONS = ("reacted", "reactor", "timer", "not reacted")
 PLANS = {seed: plan for seed in range(1_000) if (plan := plan_of(seed)).has_reactions}
 SEEDS = list(PLANS)
 # Where a history is known to fail, by measure: tried first. After a change it may be elsewhere, and is searched for.
-KNOWN: dict[str, int] = {}
+KNOWN = {"version_in_progress": 42, "quiet_fold": 42, "uncertain_read_again": 85}
 
 
 def test_histories_have_reactions_and_all_that_can_become_of_them() -> None:
