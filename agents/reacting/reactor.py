@@ -390,9 +390,9 @@ class Reactor:
         """Wait until there is something to react to, a timer is due, or somebody pauses the reaction."""
         timeout, due = LOOK_S, self._processes.next_due()
         if due is not None:
-            left = moment_of(due) - self._clock.now()
-            soonest = 0.0 if self._horizon is None else HORIZON_S  # what is due may have to wait for the journals
-            timeout = min(LOOK_S, max(soonest, left.total_seconds()))
+            left = (moment_of(due) - self._clock.now()).total_seconds()
+            soonest = 0.0 if left > 0 and self._horizon is None else HORIZON_S  # what is due waits for the journals
+            timeout = min(LOOK_S, max(soonest, left))
         await first_of(
             self._source.until_behind(self._progress.position),
             self._until_told(self._controls.get(self._reaction.name)),
