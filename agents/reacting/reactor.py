@@ -258,8 +258,7 @@ class Reactor:
     def _note(self, error: Exception) -> None:
         self._lacks_right = isinstance(error, NotPermittedError)
         self._become(OPENING, str(error) or type(error).__name__)
-        fenced = isinstance(error, FencedError)
-        self._log.warning("reactor opens again", reason=self.reason, fenced=fenced)
+        self._log.warning("reactor opens again", reason=self.reason, fenced=isinstance(error, FencedError))
 
     async def _open(self) -> ReactionLog:
         """Become the only one who runs this reaction here, read where it goes on and what it keeps; return the writer.
@@ -271,10 +270,11 @@ class Reactor:
         await self._close_writer()
         writer = self._writer = self._make_log()
         await writer.fence()
-        _, end = await self._journal.bounds()
+        known = await writer.progress()
+        _, end = await self._journal.bounds()  # asked last: the next owner may have come further meanwhile
         # What in a stream is older than the reaction is marked there; a projection folds all of it alike.
         is_quiet = self._horizon is None and self._whose.what == REACTION
-        progress = await writer.progress() or Progress(0, version=self._version, quiet_until=end if is_quiet else 0)
+        progress = known or Progress(0, version=self._version, quiet_until=end if is_quiet else 0)
         if self._stream is None:  # what is copied does not depend on the version
             require_version(self._whose, progress, self._version)
         progress = await standing(self._source, progress, end, self._whose, self._clock, self._tell, self._log)

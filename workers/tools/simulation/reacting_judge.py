@@ -161,10 +161,7 @@ class _Process:
         self._ahead = ahead
         self._seen = 0
         self._timers: dict[str, Timer] = {}
-        while self._seen < len(chain) and chain[self._seen].offset < quiet_until:
-            recorded_at = chain[self._seen].block["recorded_at"]
-            self._timers = {name: timer for name, timer in self._timers.items() if timer.due > recorded_at}
-            self._see()
+        self._quiet_until = quiet_until
 
     def judged(self, commands: list[Sent], now: str | None) -> Iterator[str]:
         """Yield the first thing that is wrong. now: up to when all must have happened; None: it may end anywhere."""
@@ -175,12 +172,21 @@ class _Process:
                 return
         if now is None:
             return
+        self._pass_quiet(len(self._chain))
         if left := self._chain[self._seen :]:
             yield f"not reacted to: {left[0].cid} and {len(left) - 1} others"
         elif due := [name for name, timer in self._timers.items() if timer.due <= now]:
             yield f"timer never fired: {due[0]} and {len(due) - 1} others"
 
+    def _pass_quiet(self, most: int) -> None:
+        """See events that lead to no command, up to so many; nor do timers that are due before one of them."""
+        while self._seen < min(most, len(self._chain)) and self._chain[self._seen].offset < self._quiet_until:
+            recorded_at = self._chain[self._seen].block["recorded_at"]
+            self._timers = {name: timer for name, timer in self._timers.items() if timer.due > recorded_at}
+            self._see()
+
     def _of_event(self, command: Sent) -> str | None:
+        self._pass_quiet(len(self._chain))
         event = self._chain[self._seen] if self._seen < len(self._chain) else None
         if event is None or command.cause != event.cid:
             return f"reacted out of order: to {command.cause} behind {self._seen} events"
@@ -193,6 +199,7 @@ class _Process:
 
     def _of_timer(self, command: Sent) -> str | None:
         name, _, seen = command.said.rpartition(".")
+        self._pass_quiet(int(seen))  # behind the others the clock may have come first
         timer = self._timers.pop(name, None)
         if timer is None or command.id != f"t:{self._digest(name, timer.due)}:RenameCounter":
             return f"timer fired that was not set: {command}"
