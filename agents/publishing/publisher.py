@@ -217,7 +217,6 @@ class Publisher:
             await self._writer.close()
         self._writer = self._logs.live()
         await self._writer.fence()
-        _, end = await self._journal.bounds()
         await self._subscriptions.until_current()
         known = self._subscriptions.all()
         # A catch-up that died may have left a transaction open, which holds the reading of progress up.
@@ -228,6 +227,7 @@ class Publisher:
             if name in known and known[name].record.is_active and not own.is_resting
         )
         progress = await self._writer.progress()
+        _, end = await self._journal.bounds()  # asked last: the next owner may have come further meanwhile
         live = progress.get(LIVE)
         self._source.expect(
             each.reached_with(live) for name, each in progress.items() if name in known and known[name].record.is_active

@@ -40,7 +40,7 @@ from annals.agents.reacting.ports import ReactionWrites, UnwritableError, is_act
 from annals.agents.reacting.processes import RUN_BYTES, Processes, ReactionFailedError, name_of
 from annals.agents.reacting.rekeyed import Rekeying
 from annals.agents.reacting.standing import NewerVersionError, Whose, require_version, standing
-from annals.agents.reacting.versions import begun_anew, remove_rows
+from annals.agents.reacting.versions import all_fired_until, begun_anew, remove_rows
 from annals.agents.reactions.reaction import Reaction
 from annals.agents.reading.following.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
@@ -134,8 +134,7 @@ class Reactor:
         self._processes = self._begun()
         self._backoff, self._failure = Backoff(FIRST_RETRY_S, LAST_RETRY_S), ""
         self._progress = Progress(0)
-        self._committed = 0
-        self._committed_at = 0.0
+        self._committed, self._committed_at = 0, 0.0
         self._singly = 0  # what is yet taken one by one, to find what leads to something that cannot be written
         self._may_run = asyncio.Event()
         self._may_run.set()
@@ -271,10 +270,11 @@ class Reactor:
         await self._close_writer()
         writer = self._writer = self._make_log()
         await writer.fence()
-        _, end = await self._journal.bounds()
+        known = await writer.progress()
+        _, end = await self._journal.bounds()  # asked last: the next owner may have come further meanwhile
         # What in a stream is older than the reaction is marked there; a projection folds all of it alike.
         is_quiet = self._horizon is None and self._whose.what == REACTION
-        progress = await writer.progress() or Progress(0, version=self._version, quiet_until=end if is_quiet else 0)
+        progress = known or Progress(0, version=self._version, quiet_until=end if is_quiet else 0)
         if self._stream is None:  # what is copied does not depend on the version
             require_version(self._whose, progress, self._version)
         progress = await standing(self._source, progress, end, self._whose, self._clock, self._tell, self._log)
@@ -317,7 +317,7 @@ class Reactor:
             return True  # all is read again once it is resumed
         has_passed = bool(self._progress.failure) and (has_moved or has_changed)
         failure = "" if has_passed else self._progress.failure
-        fired = max(self._progress.fired, self._processes.due_until)
+        fired = all_fired_until(max(self._progress.fired, self._processes.due_until), self._processes.next_due())
         after = replace(self._progress, position=position, cid=reacted.cid, fired=fired, failure=failure)
         is_due = self._clock.monotonic() - self._committed_at >= self._idle_commit_s
         if has_changed or has_passed or (position > self._committed and is_due):
@@ -390,9 +390,9 @@ class Reactor:
         """Wait until there is something to react to, a timer is due, or somebody pauses the reaction."""
         timeout, due = LOOK_S, self._processes.next_due()
         if due is not None:
-            left = moment_of(due) - self._clock.now()
-            soonest = 0.0 if self._horizon is None else HORIZON_S  # what is due may have to wait for the journals
-            timeout = min(LOOK_S, max(soonest, left.total_seconds()))
+            left = (moment_of(due) - self._clock.now()).total_seconds()
+            soonest = 0.0 if left > 0 and self._horizon is None else HORIZON_S  # what is due waits for the journals
+            timeout = min(LOOK_S, max(soonest, left))
         await first_of(
             self._source.until_behind(self._progress.position),
             self._until_told(self._controls.get(self._reaction.name)),

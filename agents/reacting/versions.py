@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from annals.agents.reacting.ports import ReactionWrites
 from annals.schemas.progress import Progress
+from annals.schemas.values.moments import moment_of, recorded_at
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,6 +24,20 @@ def begun_anew(old: Progress, version: int) -> Progress:
     """
     quiet_until = max(old.position, old.quiet_until)
     return Progress(0, version=version, quiet_until=quiet_until, quiet_due=max(old.fired, old.quiet_due))
+
+
+def all_fired_until(last: str, next_due: str | None) -> str:
+    """Return up to when all timers have fired. last: when the latest of these was due; next_due: the first that is set.
+
+    That may be earlier: an event has timers of its own process fire, also where the clock, or the run of events, has
+    not come so far. A newer version would take those of other processes for fired.
+    """
+    if next_due is None or next_due > last:
+        return last
+    try:
+        return recorded_at(moment_of(next_due) - timedelta.resolution)
+    except OverflowError:  # the first moment that there is
+        return ""
 
 
 async def remove_rows(

@@ -150,6 +150,12 @@ def test_producers_place_keys_as_javas_do(key: bytes, monkeypatch: pytest.Monkey
         assert home_of(key) == wanted
 
 
+@pytest.mark.parametrize("seed", [20157, 20194])
+def test_histories_end_once_all_have_looked(seed: int) -> None:
+    """Outcomes are cut off, and shards suspended then; a reader has stopped, and so has a standby, which waits."""
+    assert run(plan_of(seed)).problems == []
+
+
 def test_another_shards_store_is_no_witness_against_a_journal_that_never_had_anything() -> None:
     """Its only outcome rejected a command: all that tells this journal from one that was made anew."""
     rejected = b'{"id":"c18","type":"RenameCounter","aggregate_id":"a3","data":{"name":"n4"}}'

@@ -21,6 +21,7 @@ from annals.workers.tools.simulation.plan import (
     BROKER_FAULTS,
     OPENING_FAULTS,
     PUBLISHING_FAULTS,
+    REACTING_FAULTS,
     READING_FAULTS,
     STANDBY_FAULTS,
     Fault,
@@ -38,9 +39,9 @@ CUT = 175  # a seed in which a journal loses its end
 def without_standbys(seed: int) -> Plan:
     """A seed's plan as it was found: what standbys and later faults change is another history."""
     plan = plan_of(seed)
-    later = {*STANDBY_FAULTS, *BROKER_FAULTS, *OPENING_FAULTS, *READING_FAULTS, *PUBLISHING_FAULTS}
+    later = {*STANDBY_FAULTS, *BROKER_FAULTS, *OPENING_FAULTS, *READING_FAULTS, *PUBLISHING_FAULTS, *REACTING_FAULTS}
     faults = tuple(fault for fault in plan.faults if fault.what not in later)
-    return plan._replace(faults=faults, has_standbys=False, has_readers=False, has_publishers=False)
+    return plan._replace(faults=faults, has_standbys=False, has_readers=False, has_publishers=False, reacts_from=None)
 
 
 def stops(history: History) -> set[str]:

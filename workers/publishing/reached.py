@@ -17,7 +17,7 @@ from aiokafka.structs import TopicPartition
 from annals.agents.ports import LostEndError
 from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.read.offsets import HIGH_WATERMARK, LAST, committed, list_offsets
-from annals.workers.kafka.read.ranges import bounds
+from annals.workers.kafka.read.ranges import bounds, is_overwritten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -125,6 +125,8 @@ class Reached(dict[TopicPartition, int]):
             if start >= reached:
                 message = f"{where.topic}-{where.partition} begins at offset {start}, and it reached {reached} before"
                 raise PartitionLostEndError(message, end, where)
+            if await is_overwritten(client, where, known[where]):  # by whoever noticed it, and took that back
+                raise lost(where, known[where], reached)
             self[where] = max(self.get(where, 0), reached)
         return offset
 

@@ -161,6 +161,23 @@ async def read_range(
             fetching.exception()  # of what nobody wants any more: asked for, it is not told at the end of the task
 
 
+async def is_overwritten(client: AIOKafkaClient, where: Where, offset: int) -> bool:
+    """Whether what stands at an offset is a marker, or of a transaction that was taken back; or it is not there now.
+
+    Whoever committed a record there knows then that it is gone, however far the partition has grown since. Where
+    compaction has removed it, nothing stands there.
+
+    Raises:
+        KafkaError, ChecksumError: as `read_range`.
+    """
+    try:
+        part = await _fetch(client, where, offset, 1, wait_ms=0, is_checked=False)
+    except RangeGoneError:
+        return True
+    there = [batch for batch in part.batches if batch.base_offset <= offset < batch.next_offset]
+    return bool(there) and not list(_committed(part._replace(batches=there), offset, offset + 1))
+
+
 class NextRecords:
     """The next records of one partition, some at a time; what a fetch brought beyond those is kept for the next call.
 

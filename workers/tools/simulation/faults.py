@@ -16,15 +16,18 @@ from annals.workers.tools.simulation.group import KEYS, SESSION_S
 from annals.workers.tools.simulation.judged_records import cids_of
 from annals.workers.tools.simulation.plan import (
     BROKER_FAULTS,
+    CLOCK_S,
     LONGEST_S,
     PARTITIONS,
     PUBLISHING_FAULTS,
+    REACTING_FAULTS,
     READING_FAULTS,
     RESTORE_FAULTS,
     STANDBY_FAULTS,
 )
 from annals.workers.tools.simulation.process import GROUP
 from annals.workers.tools.simulation.publishing_faults import PublishingFaults
+from annals.workers.tools.simulation.reacting_faults import ReactingFaults
 from annals.workers.tools.simulation.reading_faults import ReadingFaults
 from annals.workers.tools.simulation.restore_faults import RestoreFaults
 from annals.workers.tools.simulation.standby_faults import StandbyFaults
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World
 
-CLOCK_S: Final = 7_200.0
 MOMENT_S: Final = 0.01
 STRAY_PRODUCER: Final = 1 << 40
 MOST_WRITES: Final = 3
@@ -61,6 +63,7 @@ class Faults:
             (STANDBY_FAULTS, StandbyFaults(world, self)),
             (BROKER_FAULTS, self._of_brokers),
             (PUBLISHING_FAULTS, PublishingFaults(world, self, self._of_brokers)),
+            (REACTING_FAULTS, ReactingFaults(world, self, self._of_brokers)),
             ((*READING_FAULTS, "journal_lost_at_opening"), ReadingFaults(world, self)),
         )
         self._rooms: dict[str, object] = {what: room for names, room in rooms for what in names}
@@ -77,10 +80,8 @@ class Faults:
             for shard in process.shards.values():
                 self._world.counts[f"{fault.what} while {shard.phase.value}"] += 1
         self._world.note(f"{fault.what} {fault.where} {fault.size:.3f}")
-        if fault.what in self._rooms:
-            getattr(self._rooms[fault.what], fault.what)(fault)
-        else:
-            getattr(self, f"_{fault.what}")(fault)
+        name = fault.what if fault.what in self._rooms else f"_{fault.what}"
+        getattr(self._rooms.get(fault.what, self), name)(fault)
 
     def later(self, seconds: float, what: Callable[..., None], *of: Any) -> None:
         """Do something later, unless the faults are over then."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
@@ -59,7 +60,12 @@ PUBLISHING_FAULTS: Final = (
     "subscription_paused",
     "journal_lost_at_opening",
 )
+REACTING_FAULTS: Final = ("timers_cut", "reaction_paused", "new_release")
 LONGEST_S: Final = 25.0
+CLOCK_S: Final = 7_200.0
+"""A clock steps by half of it at most."""
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""When a history begins, by clocks that are right."""
 
 
 class Sent(NamedTuple):
@@ -96,6 +102,7 @@ class Plan(NamedTuple):
 
     has_standbys: whether each partition has one, as far as there are workers; has_readers: whether journals are read;
     has_publishers: whether what is read is published; has_answers: whether a subscriber acknowledges what it gets.
+    reacts_from: when somebody resumes the reaction for the first time; None: there is none.
     """
 
     seed: int
@@ -109,6 +116,12 @@ class Plan(NamedTuple):
     has_readers: bool = False
     has_publishers: bool = False
     has_answers: bool = False
+    reacts_from: float | None = None
+
+    @property
+    def has_reactions(self) -> bool:
+        """Whether somebody resumes the reaction."""
+        return self.reacts_from is not None
 
 
 def plan_of(seed: int) -> Plan:
@@ -144,7 +157,8 @@ def plan_of(seed: int) -> Plan:
     plan = _with_readers(plan, random.Random(f"{seed} readers"), end)  # noqa: S311
     plan = _with_publishers(plan, random.Random(f"{seed} publishers"), end)  # noqa: S311
     has_answers = plan.has_publishers and random.Random(f"{seed} answers").random() >= 0.5  # noqa: S311
-    return plan._replace(has_answers=has_answers)
+    plan = plan._replace(has_answers=has_answers)
+    return _with_reactions(plan, random.Random(f"{seed} reactions"), end)  # noqa: S311
 
 
 def _with_restore_points(plan: Plan, rng: random.Random, end: float) -> Plan:
@@ -182,6 +196,14 @@ def _with_publishers(plan: Plan, rng: random.Random, end: float) -> Plan:
     if not plan.has_readers or rng.random() < 0.5:
         return plan
     return _with_faults(plan._replace(has_publishers=True), PUBLISHING_FAULTS, rng, end)
+
+
+def _with_reactions(plan: Plan, rng: random.Random, end: float) -> Plan:
+    """Return the plan with a reaction, and with what can become of it; half of those that are read alone without."""
+    if not plan.has_readers or plan.has_publishers or rng.random() < 0.5:
+        return plan
+    plan = plan._replace(reacts_from=rng.choice((0.0, 0.0, rng.uniform(0.0, end))))
+    return _with_faults(plan, (*REACTING_FAULTS, "progress_cut"), rng, end)
 
 
 def _with_faults(plan: Plan, kinds: Sequence[str], rng: random.Random, end: float) -> Plan:

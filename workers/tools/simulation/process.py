@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import KafkaError
@@ -23,13 +23,14 @@ from annals.workers.kafka.write.journal import KafkaShardLog, ShardTopics
 from annals.workers.memory.client import Cluster
 from annals.workers.tools.simulation.disks import DiskStores
 from annals.workers.tools.simulation.network import Network
-from annals.workers.tools.simulation.plan import PARTITIONS
+from annals.workers.tools.simulation.plan import PARTITIONS, START
 from annals.workers.tools.simulation.readers import Readers
 from annals.workers.tools.simulation.source import SimulatedSource
 from annals.workers.tools.simulation.standbys import Standbys
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from datetime import datetime
 
     from annals.agents.ports import Delivery
     from annals.agents.writing.recovery.losses import Known
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from annals.workers.tools.simulation.disks import Host
     from annals.workers.tools.simulation.world import World
 
-START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 GROUP: Final = "annals"
 HOT_BYTES: Final = 8_000  # room for a few aggregates, so that some are read from the store
 WATCH_S: Final = 1.0
@@ -165,6 +165,8 @@ class Process:
         suspending = [shard.suspend() for shard in self.shards.values()]
         if self.world.plan.has_publishers:
             suspending.append(self.readers.publishers.suspend())
+        if self.world.plan.has_reactions:
+            suspending.append(self.readers.reactors.suspend())
         await asyncio.gather(*suspending)
 
     async def assigned(self, keys: list[Key], standing: list[Key]) -> None:
@@ -232,13 +234,14 @@ class Process:
             began = self.world.loop.time()
             self.standbys.look()
             try:
-                await self._look(client)
-                self.looked_at = began
+                if await self._look(client):
+                    self.looked_at = began
             except (KafkaError, OSError):
                 for shard in self.shards.values():
                     shard.acknowledged.doubt()
 
-    async def _look(self, client: Any) -> None:
+    async def _look(self, client: Any) -> bool:
+        """Return whether all shards were compared: none that is suspended is."""
         names = self.world.names
         asked = {key: (shard, shard.ends()) for key, shard in self.shards.items()}
         journals = [TopicPartition(names.events(kind), partition) for kind, partition in asked]
@@ -250,6 +253,7 @@ class Process:
             if known is not None:
                 shard.compare(known, Ends(starts[journal], ends[journal], ends[answers], ends[own]))
             shard.keep_position()
+        return all(known is not None for _, known in asked.values())
 
     def stopped(self) -> dict[Key, str]:
         """Return the shards that have stopped, with their reasons."""

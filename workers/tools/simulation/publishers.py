@@ -176,13 +176,13 @@ class Publishers:
 
     async def suspend(self) -> None:
         """Let transactions under way end before partitions move, which do not wait for long."""
-        await self._patiently(here.publisher.suspend() for here in self.here.values())
+        await patiently(self._process, (here.publisher.suspend() for here in self.here.values()))
 
     async def close(self, keys: Iterable[Key]) -> None:
         """Publish some partitions no more; what takes too long ends beside whoever publishes next."""
         going = [self.here.pop(key) for key in keys if key in self.here]
         self._closing += going
-        await self._patiently(_close(here) for here in going)
+        await patiently(self._process, (_close(here) for here in going))
         self._look_at_all()
 
     def kill(self) -> None:
@@ -219,9 +219,11 @@ class Publishers:
             if error.where in here.logs.reached:
                 here.publisher.stop_for(error)
 
-    async def _patiently(self, works: Iterable[Coroutine[Any, Any, None]]) -> None:
-        if tasks := [self._process.spawn(work) for work in works]:
-            await asyncio.wait(tasks, timeout=PATIENCE_S)
+
+async def patiently(process: Process, works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do what has to be done before partitions move; what takes too long goes on beside whoever has them next."""
+    if tasks := [process.spawn(work) for work in works]:
+        await asyncio.wait(tasks, timeout=PATIENCE_S)
 
 
 async def _close(here: Here) -> None:

@@ -39,13 +39,15 @@ class PublishingFaults:
             return
         where = self._world.names.progress, fault.where % PARTITIONS
         entries = self._world.model.logs[where].entries
-        self._cut(where, fault, max((each.end for each in entries if each.producer_id < 0), default=0))
+        least = max((each.end for each in entries if each.producer_id < 0), default=0)
+        cut_beside(self._world, self._of_brokers, where, fault, least)
 
     def subscribers_cut(self, fault: Fault) -> None:
         """A subscriber's topic loses its last transactions."""
         names = sorted(self._world.subscriptions.all())
         name = names[(fault.where >> 4) % len(names)]
-        self._cut((self._world.names.subscribers(name), fault.where % PARTITIONS), fault)
+        where = self._world.names.subscribers(name), fault.where % PARTITIONS
+        cut_beside(self._world, self._of_brokers, where, fault)
 
     def subscription_put(self, fault: Fault) -> None:
         """Somebody subscribes to all events from the beginning."""
@@ -66,19 +68,23 @@ class PublishingFaults:
         if not self._world.subscriptions.all()[name].record.is_active:
             self._world.subscriptions.turn(name, is_active=True)
 
-    def _cut(self, where: tuple[str, int], fault: Fault, least: int = 0) -> None:
-        """Cut a partition behind one of its last markers, as `Faults` does."""
-        log = self._world.model.logs[where]
-        ends = [end for end in whole_ends(log.entries)[-1 - MOST_CUT :] if end >= least]
-        if len(ends) < 2:
-            return
-        self._world.publishing.will_cut(where)
-        lost = log.truncate(ends[int(fault.size * (len(ends) - 1))])
-        if opened := [entry for entry in lost if is_open(entry)]:
-            self._of_brokers.when_ended(where, opened, _end)
-
 
 def _end(entries: list[Entry], *, is_committed: bool) -> None:
     """Take for published what was cut off of a transaction that is committed all the same."""
     for entry in entries:
         entry.status = Status.COMMITTED if is_committed else Status.ABORTED
+
+
+def cut_beside(world: World, of_brokers: BrokerFaults, where: tuple[str, int], fault: Fault, least: int = 0) -> None:
+    """Cut a partition that is written beside journals behind one of its last markers, as `Faults` does.
+
+    least: what it keeps.
+    """
+    log = world.model.logs[where]
+    ends = [end for end in whole_ends(log.entries)[-1 - MOST_CUT :] if end >= least]
+    if len(ends) < 2:
+        return
+    world.publishing.will_cut(where)
+    lost = log.truncate(ends[int(fault.size * (len(ends) - 1))])
+    if opened := [entry for entry in lost if is_open(entry)]:
+        of_brokers.when_ended(where, opened, _end)

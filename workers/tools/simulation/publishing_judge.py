@@ -66,19 +66,22 @@ class PublishingJudge:
         world.note(f"the publisher of {key[0]}-{key[1]} on worker {process.number} stopped: {reason}")
         world.counts["publisher stopped"] += 1
         self._stopped.add(key)
-        progress = world.names.progress, key[1]
-        is_lost = LOST_EVENTS in reason or RESTORED in reason
+        if not self.is_explained(process, key, reason, LOST_EVENTS, world.names.progress):
+            world.problems.append(f"publisher stopped without a cause: {key[0]}-{key[1]}: {reason}")
+
+    def is_explained(self, process: Process, key: Key, reason: str, lost_events: str, *topics: str) -> bool:
+        """Whether a fault explains a stop: of the journal, in words for lost events, or of partitions beside it."""
+        world = self._world
+        is_lost = lost_events in reason or RESTORED in reason
         is_cut = key in world.cut or key in world.given_up or key in world.perhaps_cut
         # Where what was lost had no event, nobody else has to stop.
         is_cut |= BEHIND_NONE in reason and key in world.shortened
         reader = process.readers.stopped().get(key)  # judged itself
-        is_explained = (
+        return (
             (is_lost and is_cut)
             or (is_lost and reader is not None and reason.endswith(reader))
-            or (progress in self._cut and reason.startswith(f"{progress[0]}-{progress[1]} "))
+            or any((topic, key[1]) in self._cut and reason.startswith(f"{topic}-{key[1]} ") for topic in topics)
         )
-        if not is_explained:
-            world.problems.append(f"publisher stopped without a cause: {key[0]}-{key[1]}: {reason}")
 
     def told_of_a_pause(self, name: str, partition: str, reason: str) -> None:
         """Judge that a subscription cannot go on."""

@@ -26,6 +26,7 @@ from annals.workers.reading.watch import ReadingWatch
 from annals.workers.tools.simulation.network import Network
 from annals.workers.tools.simulation.plan import KINDS, PARTITIONS
 from annals.workers.tools.simulation.publishers import Publishers
+from annals.workers.tools.simulation.reactors import Reactors
 from annals.workers.tools.simulation.reading_disks import RowStores
 from annals.workers.tools.simulation.source import SimulatedSource
 
@@ -138,6 +139,7 @@ class Readers:
         self.at_opening: dict[Key, Callable[[], None]] = {}
         """What happens when the shard of a partition has opened, and has read nothing yet: once."""
         self.publishers = Publishers(process, self.network, group, clock)
+        self.reactors = Reactors(process, self.network, group, clock)
         self.standing = SimpleNamespace(all=lambda: self._all(is_standby=True))
         self.partitions_here = SimpleNamespace(announce=lambda: None)
         self._process = process
@@ -175,7 +177,8 @@ class Readers:
         """Close what is neither this process's nor followed any more; the others take over, stand by, go on, open."""
         wanted = dict.fromkeys(owned, False) | dict.fromkeys(standing, True)
         async with self._moving:
-            await self.publishers.close([key for key in self.publishers.here if wanted.get(key, True)])
+            for beside in (self.publishers, self.reactors):
+                await beside.close([key for key in beside.here if wanted.get(key, True)])
             await asyncio.gather(*(self._close(key) for key in list(self.here) if key not in wanted))
             for key, is_standby in wanted.items():
                 self._follow(key, is_standby=is_standby)
@@ -191,6 +194,7 @@ class Readers:
     def kill(self) -> None:
         """End at once."""
         self.publishers.kill()
+        self.reactors.kill()
         for followed in self.here.values():
             followed.task.cancel()
 
@@ -228,6 +232,8 @@ class Readers:
             self._process.spawn(_look(followed.shard))
             if self._process.world.plan.has_publishers:
                 self.publishers.follow(key, followed.shard)
+            if self._process.world.plan.has_reactions:
+                self.reactors.follow(key, followed.shard)
 
     def _opened(self, key: Key, *, is_standby: bool) -> Followed:
         kind, partition = key
@@ -277,6 +283,7 @@ class Readers:
     async def _close(self, key: Key) -> None:
         followed = self.here.pop(key)
         await self.publishers.close([key])
+        await self.reactors.close([key])
         await ended(followed.task)
         await followed.shard.close()
 

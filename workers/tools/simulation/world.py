@@ -23,7 +23,9 @@ from annals.workers.tools.simulation.person import Person
 from annals.workers.tools.simulation.plan import HOSTS, KINDS, PARTITIONS, Plan, Weather
 from annals.workers.tools.simulation.process import LIMITS, Process
 from annals.workers.tools.simulation.publishing_judge import PublishingJudge
+from annals.workers.tools.simulation.reacting_judge import ReactingJudge
 from annals.workers.tools.simulation.reading_judge import ReadingJudge
+from annals.workers.tools.simulation.reminders import NAME, SimulatedControls
 from annals.workers.tools.simulation.subscribers import Subscriber
 from annals.workers.tools.simulation.subscriptions import ANSWERED, FIRST, LATER, SimulatedSubscriptions
 
@@ -88,6 +90,8 @@ class World:
         self.subscriptions = SimulatedSubscriptions(self)
         self.subscriber = Subscriber(self, ANSWERED) if plan.has_answers else None
         self.publishing = PublishingJudge(self)
+        self.controls = SimulatedControls(self)
+        self.reacting = ReactingJudge(self)
 
     def run(self) -> None:
         """Let the history happen."""
@@ -126,6 +130,8 @@ class World:
     async def _story(self) -> None:
         if self.plan.has_publishers:
             self.subscriptions.put_first()
+        if self.plan.reacts_from is not None:
+            self.loop.call_at(self.plan.reacts_from, self.controls.begin)
         for host in self.hosts[:2]:
             self.start(host)
         background = [self.loop.create_task(work) for work in (self.group.run(), self._time_out())]
@@ -150,6 +156,7 @@ class World:
         self._healed_at, self.is_healed = self.loop.time(), True
         self.weather = Weather()
         self._faults.heal()
+        self.controls.resume()
         self.person.healed()
         for host in self.hosts:
             host.failing = 0
@@ -162,12 +169,14 @@ class World:
 
     async def _until_answered(self) -> None:
         await asyncio.sleep(NOTICED_S)
-        while left := self.unanswered():
-            if self.loop.time() > self.person.acted_at + HEALED_WITHIN_S:
-                self.problems.append(f"unanswered {HEALED_WITHIN_S:.0f} s after the last fault: {'; '.join(left)}")
+        if not await self._ends("unanswered", HEALED_WITHIN_S, self.unanswered, self.person.look):
+            return
+        if self.plan.has_reactions and await self._ends(
+            "not reacted", HEALED_WITHIN_S, self.reacting.behind, self.reacting.look
+        ):
+            self.problems += self.reacting.differences()
+            if not await self._ends("unanswered", HEALED_WITHIN_S, self.unanswered, self.person.look):
                 return
-            await asyncio.sleep(LOOK_S)
-            await self.person.look()
         if self.plan.has_standbys and await self._ends(
             "not followed", FOLLOWED_WITHIN_S, self._behind, self.person.look_at_standbys
         ):
@@ -185,8 +194,9 @@ class World:
         self, what: str, within_s: float, behind: Callable[[], list[str]], look: Callable[[], Awaitable[None]]
     ) -> bool:
         """Wait until nothing is behind any more, and have somebody look at it meanwhile; whether it came in time."""
+        began = self.loop.time()  # nobody has looked at it before
         while left := behind():
-            if self.loop.time() > self.person.acted_at + within_s:
+            if self.loop.time() > max(began, self.person.acted_at) + within_s:
                 self.problems.append(f"{what} {within_s:.0f} s after the last fault: {'; '.join(left)}")
                 return False
             await asyncio.sleep(LOOK_S)
@@ -285,6 +295,9 @@ class World:
         topics[names.dead_letters] = Topic(1, Rules(LIMITS["dead-letters"], appends_time=True))
         if self.plan.has_publishers:
             topics |= {names.subscribers(name): Topic(PARTITIONS) for name in (*FIRST, *LATER)}
+        if self.plan.has_reactions:
+            topics[names.timers(NAME)] = Topic(PARTITIONS)
+        if self.plan.has_publishers or self.plan.has_reactions:
             topics[names.progress] = Topic(PARTITIONS)
         if self.plan.has_answers:
             of_one = (names.subscribers, names.acks, names.deliveries, names.parked)

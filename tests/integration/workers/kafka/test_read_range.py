@@ -15,7 +15,7 @@ from annals.workers.kafka.connections import connect
 from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.kafka.read import ranges
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
-from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
+from annals.workers.kafka.read.ranges import RangeGoneError, bounds, is_overwritten, read_range
 from chained import chain, make_topics, write
 from whole_topics import until_settled
 
@@ -99,6 +99,11 @@ async def test_what_was_aborted_and_the_markers_are_not_there(bootstrap: str, to
         assert [value for _, value in whole] == [b"one", b"two", b"three", b"four"]
         for start in range(end):  # wherever a range begins, in the midst of a transaction too
             assert await values(client, topic, start, end) == [each for each in whole if each[0] >= start]
+        there = {offset for offset, _ in whole}
+        assert [await is_overwritten(client, (topic, 0), at) for at in range(end)] == [
+            at not in there for at in range(end)
+        ]
+        assert await is_overwritten(client, (topic, 0), end + 1)  # it was asked for where something was
 
 
 async def test_more_than_one_fetch_is_joined_without_a_seam(bootstrap: str, topic: str) -> None:

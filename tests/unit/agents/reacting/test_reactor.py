@@ -14,6 +14,7 @@ from reactors import ALL, LATER, TIMERS, ReactingWorld, react_through_a_death
 from reading_stores import Stores
 
 EARLIER = "2026-11-21T09:29:00.000000Z"
+MUCH_LATER = "2026-11-21T09:32:00.000000Z"
 
 
 async def test_each_event_is_reacted_to_once_and_each_timer_fires_once_in_the_order_of_their_times():
@@ -141,6 +142,23 @@ async def test_a_new_version_is_quiet_until_it_has_come_as_far_as_the_old_one():
             await eventually(lambda: is_in(old, "stopped"))
             assert "was run in version 2, and this release has version 1" in old.problem
     assert (await world.progress()).version == 2
+
+
+async def test_a_new_version_has_a_timer_fire_that_another_process_overtook():
+    """An event fires the timers of its process alone: those of others, due before, wait for the clock."""
+    world = ReactingWorld()
+    first = chain("p-2", 1)
+    world.journal.append([*chain("p-1", 1), *first, *chain("p-2", 1, first[0], recorded_at=LATER)])
+    await world.begin()
+    async with world.shard() as shard:
+        async with world.reactor(shard):
+            await eventually(lambda: world.has(4))
+        async with world.reactor(shard, version=2):
+            world.clock.at = MUCH_LATER
+            await eventually(lambda: world.has(6))
+    said = await world.said()
+    assert said[:4] == ["event 1 of p-1", "event 1 of p-2", "t1 is timer 1 of p-2", "event 2 of p-2"]
+    assert said[4:] == ["t1 is timer 1 of p-1", "t2 is timer 2 of p-2"]
 
 
 async def test_a_reaction_that_fails_stops_at_that_event_until_it_is_resumed():

@@ -35,6 +35,27 @@ async def test_rows_or_progress_that_lost_their_end_stop_the_next_owner(topic, i
     assert len(await world.said()) == 2
 
 
+@pytest.mark.parametrize("events", [1, 2], ids=["a record taken back", "a marker"])
+async def test_rows_whose_loss_the_last_owner_noticed_stop_the_next_owner_too(events):
+    """What the last one wrote before it noticed, and took back, makes the topic as long as it was."""
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", events))
+    await world.begin()
+    async with world.shard() as shard:
+        async with world.reactor(shard) as reactor:
+            await eventually(lambda: has(world, events))
+            log = world.model.logs["timers.counting", 0]
+            reached = log.end - 1  # without the marker
+            log.truncate(0)
+            world.journal.append(chain("p-2", 1))
+            await until(lambda: reactor.phase == "stopped")
+            assert log.end >= reached
+        async with world.reactor(shard) as reactor:
+            await until(lambda: reactor.phase == "stopped")
+            assert "timers.counting-0 ends at offset" in reactor.reason
+    assert len(await world.said()) == events
+
+
 async def test_progress_that_is_older_than_it_was_stops_the_next_owner():
     """The partition reaches as far as before, by others' records."""
     world = ReactingWorld()
