@@ -42,8 +42,13 @@ def test_the_earliest_that_is_not_void_is_found_whatever_was_added_and_became_vo
 
 def test_no_turn_looks_at_more_than_some_entries_however_many_are_void():
     """Goes red where all are swept at once: a million of them hold the event loop up for a second."""
-    looked_at = []
-    index = DueIndex(lambda entry: looked_at.append(entry) or entry[1] % 3 == 0)
+    looked_at: list[tuple[int, int]] = []
+
+    def holds(entry: tuple[int, int]) -> bool:
+        looked_at.append(entry)
+        return entry[1] % 3 == 0
+
+    index = DueIndex(holds)
     for number in range(30_000):
         looked_at.clear()
         index.put((number, number), number // 3)
