@@ -42,7 +42,7 @@ class StateRow(Struct, frozen=True):
     state: Raw
 
 
-class TimerRow(Struct, frozen=True, omit_defaults=True):
+class TimerRow(Struct, frozen=True, omit_defaults=True, gc=False):
     """A timer that has not fired.
 
     cause: the CID of the event that led to it. is_quiet: no command was sent by that. via: the deployments that the

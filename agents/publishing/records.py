@@ -205,17 +205,26 @@ class Form:
     attributes: as a CloudEvents client reads them, without `ce_`, the content type among them.
     """
 
+    # Most events are asked for some of it alone, and filtered ones for nearly none.
+    _headers: EventHeaders | None = None
+    _value: bytes | None = None
+    _attributes: dict[str, str] | None = None
+    _for_expressions: dict[str, Any] | None = None
+    _outgoing: dict[str, Outgoing] | None = None
+
     def __init__(self, source: JournalEvent, version: int, data: dict[str, Any], content_type: Header = JSON) -> None:
         """Take the event, and its data in a version."""
+        self._source = source
         self._content_type = content_type
-        self.key: bytes = source.event["aggregate_id"].encode()
         self.data = data
         self.schema_version = version
-        self.headers = EventHeaders(source, version, content_type)
-        self._block = source.block
-        self._value: bytes | None = None
-        self._attributes: dict[str, str] | None = None
-        self._for_expressions: dict[str, Any] | None = None
+
+    @property
+    def headers(self) -> EventHeaders:
+        """The headers."""
+        if self._headers is None:
+            self._headers = EventHeaders(self._source, self.schema_version, self._content_type)
+        return self._headers
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -236,22 +245,26 @@ class Form:
         return self._for_expressions
 
     def outgoing(self, definition: Definition) -> Outgoing:
-        """Return the record for a subscription."""
-        key = self.key if definition.key == AGGREGATE_ID else self._member(definition.key)
-        if definition.payload == "block":
-            return Outgoing(key, self._block, self.headers)
-        return Outgoing(key, self._encoded_data(), self.headers)
+        """Return the record for a subscription: the same one for all whose keys are the same member."""
+        if self._outgoing is None:
+            self._outgoing = {}
+        made = self._outgoing.get(definition.key)
+        if made is None:
+            key = self._key(definition.key)
+            value = self._source.block if definition.payload == "block" else self._encoded_data()
+            made = self._outgoing[definition.key] = Outgoing(key, value, self.headers)
+        return made
 
     def _encoded_data(self) -> bytes:
         if self._value is None:
             self._value = encode_json(self.data)
         return self._value
 
-    def _member(self, path: str) -> bytes:
+    def _key(self, path: str) -> bytes:
         """Return a member of the data as a key; the aggregate's id where it is missing, null, a list or an object."""
-        value = self.data.get(path.removeprefix("data."))
+        value = None if path == AGGREGATE_ID else self.data.get(path.removeprefix("data."))
         if value is None or isinstance(value, dict | list):
-            return self.key
+            value = self._source.event["aggregate_id"]
         text: str = value if isinstance(value, str) else encode_json(value).decode()
         return bytes(text, "utf-8")
 

@@ -5,7 +5,6 @@ Everything here is thrown away and read again where it is not known whether a ch
 
 from __future__ import annotations
 
-import heapq
 from base64 import b32encode
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -14,6 +13,7 @@ import msgspec
 from blake3 import blake3
 
 from annals.agents.defects import defect_of
+from annals.agents.due_index import DueIndex
 from annals.agents.event_keys import event_key
 from annals.agents.reacting.ports import OutgoingCommand
 from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STALE_ENTRIES: Final = 1_000  # of the due index: those of timers that were replaced or cancelled
 RUN_BYTES: Final = 16 << 20  # of commands in a transaction, and of those that one event may lead to
 MOST_SET_MEANWHILE: Final = 1_000  # while timers fire before an event: one that sets itself again at once never ends
 CLOUD_EVENT: Final = "ce_"  # how the names of those headers begin that would make a command a CloudEvent
@@ -94,7 +93,7 @@ class Processes:
         self._names = {message.__name__ for message in reaction.wanted}
         self._states: dict[ProcessId, Any] = {}
         self._timers: dict[ProcessId, dict[str, TimerRow]] = {}
-        self._by_due: list[tuple[str, ProcessId, str]] = []
+        self._by_due: DueIndex[tuple[str, ProcessId, str]] = DueIndex(self._is_set)
         self._count = 0
         self._changes = Changes({}, [])
         self.command_bytes = 0
@@ -123,13 +122,8 @@ class Processes:
 
     def next_due(self) -> str | None:
         """Return when the next timer fires; None if there is none."""
-        while self._by_due:
-            due, process, name = self._by_due[0]
-            timer = self._timers.get(process, {}).get(name)
-            if timer is not None and timer.due == due:
-                return due
-            heapq.heappop(self._by_due)
-        return None
+        first = self._by_due.first()
+        return None if first is None else first[0]
 
     def take(self, source: JournalEvent, *, is_quiet: bool, quiet_due: str = "") -> None:
         """React to an event, and before it to the timers of its process that were due when it was recorded.
@@ -182,10 +176,10 @@ class Processes:
             ReactionFailedError: a timer's firing cannot be taken; nothing of it has changed.
         """
         for _ in range(most):
-            due = self.next_due()
-            if due is None or due > now:
+            first = self._by_due.first()
+            if first is None or first[0] > now:
                 return False
-            _, process, name = self._by_due[0]
+            _, process, name = first
             self._fire(process, name, is_quiet=False, quiet_due=quiet_due)
         return True
 
@@ -319,10 +313,12 @@ class Processes:
     def _keep_timer(self, process: ProcessId, name: str, row: TimerRow) -> None:
         self._timers.setdefault(process, {})[name] = row
         self._count += 1
-        heapq.heappush(self._by_due, (row.due, process, name))
-        if len(self._by_due) > 2 * self._count + STALE_ENTRIES:
-            self._by_due = [(row.due, each, at) for each, rows in self._timers.items() for at, row in rows.items()]
-            heapq.heapify(self._by_due)
+        self._by_due.put((row.due, process, name), self._count)
+
+    def _is_set(self, entry: tuple[str, ProcessId, str]) -> bool:
+        due, process, name = entry
+        timer = self._timers.get(process, {}).get(name)
+        return timer is not None and timer.due == due
 
     def _forget_timer(self, process: ProcessId, name: str) -> bool:
         timers = self._timers.get(process)
@@ -331,6 +327,7 @@ class Processes:
         if not timers:
             del self._timers[process]
         self._count -= 1
+        self._by_due.sweep(self._count)
         return True
 
 

@@ -139,11 +139,12 @@ class KafkaDeliveryLog(KafkaPublishLog):
     async def _delivery_batches(self, writes: DeliveryWrites) -> dict[TopicPartition, PartitionBatches]:
         names, name = self._names, self._name
         batches: dict[TopicPartition, PartitionBatches] = {}
-        count = await self._count(names.subscribers(name)) if writes.records else 0
-        for each in writes.records:
-            self._add(batches, self._place(names.subscribers(name), count, each), name, each)
-        for each in writes.parked:  # beside its row, whatever its key: there it is looked for
-            self._add(batches, await self._here(names.parked(name)), name, each)
+        if writes.records:
+            topic = names.subscribers(name)
+            made = self._by_partition(name, topic, await self._count(topic), writes.records)
+            batches |= {TopicPartition(topic, partition): each for partition, each in made.items()}
+        if writes.parked:  # beside its row, whatever its key: there it is looked for
+            batches[await self._here(names.parked(name))] = self._filled(name, names.parked(name), writes.parked)
         if writes.rows:
             rows = batches[await self._here(names.deliveries(name))] = PartitionBatches(DELIVERY_TOPIC_BYTES)
             for key, row in writes.rows.items():

@@ -210,30 +210,40 @@ class KafkaPublishLog:
         raise TargetError(name, message) from error
 
     async def _batches(self, writes: Writes) -> dict[TopicPartition, Sequence[RecordBatch]]:
-        batches: dict[TopicPartition, PartitionBatches] = {}
+        """Return the batches of all subscribers' topics; those that get the same records share what is made of them."""
+        batches: dict[TopicPartition, Sequence[RecordBatch]] = {}
+        made: dict[tuple[int, ...], dict[int, PartitionBatches]] = {}
         for name, outgoing in writes.records.items():
             topic = self._names.subscribers(name)
             partitions = await self._partitions_of(topic)
             if not partitions:
                 raise TargetError(name, f"the topic {topic} is not there: make it by putting the subscription again")
-            for each in outgoing:
-                self._add(batches, self._place(topic, partitions, each), name, each)
-        return {where: each.batches for where, each in batches.items()}
+            same = min(partitions, self._partitions), *map(id, outgoing)
+            if same not in made:
+                made[same] = self._by_partition(name, topic, partitions, outgoing)
+            batches |= {TopicPartition(topic, partition): each.batches for partition, each in made[same].items()}
+        return batches
 
-    def _place(self, topic: str, count: int, each: Outgoing) -> TopicPartition:
-        """Return where a record goes in a subscriber's topic, which has so many partitions.
+    def _by_partition(
+        self, name: str, topic: str, count: int, outgoing: Sequence[Outgoing]
+    ) -> dict[int, PartitionBatches]:
+        """Return records by their partition of a subscriber's topic, which has so many.
 
         None goes where the journal has no partition: an aggregate that moved there would be out of order.
         """
-        return TopicPartition(topic, partition_of(each.key, min(count, self._partitions)))
+        count = min(count, self._partitions)
+        placed: dict[int, list[Outgoing]] = {}
+        for each in outgoing:
+            placed.setdefault(partition_of(each.key, count), []).append(each)
+        return {partition: self._filled(name, topic, records) for partition, records in placed.items()}
 
-    def _add(
-        self, batches: dict[TopicPartition, PartitionBatches], where: TopicPartition, name: str, each: Outgoing
-    ) -> None:
-        if where not in batches:
-            batches[where] = PartitionBatches(SUBSCRIBER_TOPIC_BYTES, self._codec)
-        if needed := batches[where].add(each.key, each.value, NO_TIMESTAMP, encoded(each.headers)):
-            raise TargetError(name, f"an event of {needed:,} bytes as it is published is more than {where.topic} takes")
+    def _filled(self, name: str, topic: str, outgoing: Sequence[Outgoing]) -> PartitionBatches:
+        """Return records as batches of one partition of a subscription's topic."""
+        batches = PartitionBatches(SUBSCRIBER_TOPIC_BYTES, self._codec)
+        records = [(each.key, each.value, NO_TIMESTAMP, encoded(each.headers)) for each in outgoing]
+        if needed := batches.add_each(records):
+            raise TargetError(name, f"an event of {needed:,} bytes as it is published is more than {topic} takes")
+        return batches
 
     async def _progress_partition(self) -> TopicPartition:
         if "progress" not in self._named:

@@ -21,13 +21,13 @@ kept of it here but its key, by which later events of its aggregate are passed o
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import structs
 
+from annals.agents.due_index import DueIndex
 from annals.agents.publishing.delivering.back_off import back_off_ms
 from annals.schemas.ack import ACK, EXTEND, NACK
 from annals.schemas.delivery import DISCARDED, IN_FLIGHT, PARKED, WAITING, Row, row_key
@@ -115,7 +115,7 @@ class Deliveries:
         self._rows: dict[str, Row] = {}
         self._of_aggregate: dict[str, dict[str, None]] = {}  # where an aggregate may have several: their keys
         self._later: dict[str, int] = {}
-        self._timed: list[tuple[int, int, Row]] = []
+        self._timed: DueIndex[tuple[int, int, Row]] = DueIndex(lambda entry: self.holds(entry[2]))
         self._ready: deque[Row] = deque()
         self._settled: dict[str, Settled] = {}
         self._deferred: set[str] = set()  # those of the settled whose later events are not known yet
@@ -171,9 +171,8 @@ class Deliveries:
         """Return when there is something to do, if nothing is answered until then; 0: at once; None: never."""
         if len(self._settled) > len(self._deferred) or (self._ready and self._in_flight < self._most):
             return 0
-        while self._timed and not self.holds(self._timed[0][2]):
-            heappop(self._timed)
-        return self._timed[0][0] if self._timed else None
+        first = self._timed.first()
+        return None if first is None else first[0]
 
     def offer(self, wanted: Wanted, now: int) -> bool:
         """Take the next wanted event of the journal; False: there is no room, and it must be offered again."""
@@ -216,11 +215,10 @@ class Deliveries:
     def expire(self, now: int, draw: Callable[[], float], most: int | None = None) -> None:
         """Take back what was not answered in time, and make ready what is due; most: of them, the others later."""
         expired = 0
-        while self._timed and self._timed[0][0] <= now and expired != most:
-            row = heappop(self._timed)[2]
+        while expired != most and (first := self._timed.first()) is not None and first[0] <= now:
+            self._timed.pop()
             expired += 1
-            if not self.holds(row):
-                continue
+            row = first[2]
             if row.state == WAITING:
                 self._ready.append(row)
             else:
@@ -363,6 +361,7 @@ class Deliveries:
         key = row_key(row)
         self._count(self._rows.pop(key), -1)
         self._later.pop(key, None)
+        self._timed.sweep(len(self._rows))
         if not row.ordered:
             keys = self._of_aggregate[row.aggregate_id]
             del keys[key]
@@ -389,7 +388,7 @@ class Deliveries:
 
     def _time(self, row: Row, due: int) -> None:
         self._sequence += 1
-        heappush(self._timed, (due, self._sequence, row))
+        self._timed.put((due, self._sequence, row), len(self._rows))
 
     def _count(self, row: Row, by: int) -> None:
         self._in_flight += by * (row.state == IN_FLIGHT)

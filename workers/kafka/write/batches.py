@@ -51,12 +51,13 @@ CODECS: Final[dict[str, Codec]] = {
 class RecordBatch:
     """One record batch that is being filled."""
 
-    __slots__ = ("_codec", "_first_ms", "_last_ms", "_records", "count", "size")
+    __slots__ = ("_codec", "_first_ms", "_last_ms", "_packed", "_records", "count", "size")
 
     def __init__(self, codec: str = "none") -> None:
         """Begin empty."""
         self._codec = CODECS[codec]
         self._records: list[bytes] = []
+        self._packed: bytes | None = None
         self._first_ms = 0
         self._last_ms = NO_TIMESTAMP
         self.count = 0
@@ -107,14 +108,16 @@ class RecordBatch:
         self.count, self.size = count, size
         if count:
             self._first_ms, self._last_ms = first_ms, last_ms
+        self._packed = None
         return index
 
     def build(self, producer_id: int, epoch: int, sequence: int) -> bytes:
-        """Return the batch as it goes over the wire."""
-        records = b"".join(self._records)
+        """Return the batch as it goes over the wire; one for several partitions is compressed once."""
         number, compress = self._codec
-        if compress is not None:
-            records = compress(records)
+        if self._packed is None:
+            records = b"".join(self._records)
+            self._packed = records if compress is None else compress(records)
+        records = self._packed
         head = HEADER.pack(
             0,  # the base offset is the broker's to say
             BATCH_HEADER_BYTES - BEFORE_LENGTH_ENDS + len(records),
