@@ -161,7 +161,7 @@ async def read_range(
             fetching.exception()  # of what nobody wants any more: asked for, it is not told at the end of the task
 
 
-async def is_overwritten(client: AIOKafkaClient, where: Where, offset: int) -> bool:
+async def is_overwritten(client: AIOKafkaClient, where: TopicPartition, offset: int) -> bool:
     """Whether what stands at an offset is a marker, or of a transaction that was taken back; or it is not there now.
 
     Whoever committed a record there knows then that it is gone, however far the partition has grown since. Where

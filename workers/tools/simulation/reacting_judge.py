@@ -21,8 +21,8 @@ from annals.workers.tools.simulation.plan import AGGREGATES, CLOCK_S, PARTITIONS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.checker import Event
-    from annals.workers.tools.simulation.disks import Key
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Clock
     from annals.agents.reading.following.shard import Shard
-    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.partitions import Key
     from annals.workers.tools.simulation.network import Network
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World
