@@ -142,6 +142,9 @@ class Counts:
     def uncertain(self) -> None:
         """Seen in what was written."""
 
+    def defect(self, error: Exception) -> None:
+        """The subscription is tried again, and says so."""
+
     def fenced(self) -> None:
         """As above."""
 

@@ -117,7 +117,7 @@ class CatchUp:
                     log.warning("catch-up begins again", subscription=name, reason=str(error))
                     await backoff.wait()
                 except Exception as error:  # noqa: BLE001 - one subscription fails, and the others go on
-                    self._telemetry.uncertain()
+                    self._telemetry.defect(error)
                     self.halt, self.problem = failures.note(error, self.position), failures.last
                     await backoff.wait()
         finally:

@@ -145,6 +145,9 @@ class PublishTelemetry(Protocol):
     def uncertain(self) -> None:
         """Count a transaction whose end is not known."""
 
+    def defect(self, error: Exception) -> None:
+        """Count what nobody foresaw, while one subscription was worked for; that is tried again."""
+
     def fenced(self) -> None:
         """Count a fence by another publisher."""
 

@@ -145,6 +145,11 @@ class PartitionMetrics:
         """Count a transaction whose end is not known."""
         self._uncertain.inc()
 
+    def defect(self, error: Exception) -> None:
+        """Count a transaction that may not have come about; the log says what was met."""
+        del error
+        self._uncertain.inc()
+
     def fenced(self) -> None:
         """Count a fence by another publisher."""
         self._fences.inc()

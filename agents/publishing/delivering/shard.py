@@ -174,7 +174,7 @@ class DeliveryShard:
                     log.warning("delivery begins again", subscription=name, reason=str(error))
                     await self._backoff.wait()
                 except Exception as error:  # noqa: BLE001 - one subscription fails, and the others go on
-                    self._telemetry.uncertain()
+                    self._telemetry.defect(error)
                     self.halt, self.problem = self._failures.note(error, self.position), self._failures.last
                     await self._backoff.wait()
         finally:

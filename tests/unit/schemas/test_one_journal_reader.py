@@ -58,9 +58,9 @@ COMPARES_LINKS = {
 }
 DECODES = {"schemas/chain.py", "schemas/bulk.py", "schemas/canonical.py"}
 # Some have nothing of this project on purpose. The auditor: test_auditor_example.py holds it to the rule. The checker
-# of histories: it judges what the journal's reader and writer did, and must not make their mistakes. What the
-# benchmarks measure against: it is what somebody writes who has not this project.
-INDEPENDENT = {"auditor.py", "checker.py"}
+# of histories, and how it reads their records: it judges what the journal's reader and writer did, and must not make
+# their mistakes. What the benchmarks measure against: it is what somebody writes who has not this project.
+INDEPENDENT = {"auditor.py", "checker.py", "judged_records.py"}
 BASELINES = "baselines"
 SOURCES = [
     path

@@ -56,9 +56,10 @@ class JudgedPublisher(Publisher):
 class Telemetry:
     """Counts what publishers tell (the `PublishTelemetry` and `DeliveryTelemetry` ports)."""
 
-    def __init__(self, world: World) -> None:
-        """Take where it is counted."""
+    def __init__(self, world: World, failed: Callable[[Exception], None]) -> None:
+        """Take where it is counted, and who hears of what nobody expects."""
         self._counts = world.counts
+        self._failed = failed
 
     def published(self, name: str, events: int) -> None:
         """Count events that were committed."""
@@ -77,6 +78,12 @@ class Telemetry:
     def uncertain(self) -> None:
         """Count a transaction whose end is not known."""
         self._counts["publisher uncertain"] += 1
+
+    def defect(self, error: Exception) -> None:
+        """Tell what a catch-up or a delivery met that is no fault's, though it would try again."""
+        self.uncertain()
+        if not isinstance(error, EXPECTED):
+            self._failed(error)
 
     def fenced(self) -> None:
         """Count a fence by another publisher."""
@@ -145,7 +152,8 @@ class Publishers:
             return
         world, (kind, partition) = self._process.world, key
         logs = KafkaDeliveryLogs(self._options, world.names, self._app_id, kind, partition, PARTITIONS, "none")
-        telemetry, decider = Telemetry(world), world.deciders[kind]
+        failed = partial(world.publishing.failed, self._process, key)
+        telemetry, decider = Telemetry(world, failed), world.deciders[kind]
         delivering = DeliveryShards(
             shard,
             decider,
@@ -170,7 +178,7 @@ class Publishers:
             delivering,
         )
         publisher.judge = partial(world.publishing.told, self._process, key)
-        publisher.failed = partial(world.publishing.failed, self._process, key)
+        publisher.failed = failed
         self.here[key] = Here(publisher, logs, world.loop.create_task(publisher.run()))
         self._look_at_all()
 
