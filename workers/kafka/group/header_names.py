@@ -200,6 +200,8 @@ class _Batches:
 
 def _is_doubtful(data: bytes) -> bool:
     """Whether the first batch reaches into the second one, and none before them says which of them is where it was."""
+    if len(data) < _HEAD.size:
+        return False
     base, length = _HEAD.unpack_from(data)
     second = _HEAD.size + length
     if base <= 0 or length < _LAST_AT or len(data) < second + _HEAD.size:
@@ -306,7 +308,7 @@ def carried_alone(value: bytes | None) -> bytes | None:
 
 
 def of_whole_topic(value: bytes | None) -> bytes | None:
-    """Return a value as it is; an offset that is missing is damage. In compacted topics, and those of others, some are."""
+    """Return a value as it is; a missing offset is damage. Compacted topics lack some, and what others read may."""
     return value
 
 

@@ -167,6 +167,14 @@ def test_of_a_batch_whose_length_is_wrong_the_place_is_named(length: int, deseri
         assert found[-1] == Unreadable(1, DAMAGED.replace("events", "commands"))
 
 
+@pytest.mark.parametrize("size", [1, 11, 12, 16, 60])
+@pytest.mark.parametrize("deserializer", [undressed, carried_alone])
+def test_of_a_batch_of_which_there_are_some_bytes_alone_the_place_is_named(size: int, deserializer: Any) -> None:
+    """Goes red when what a broker sends of a file that ends early fails all of a worker's fetches."""
+    (told,) = read(batch(1, [[]])[:size], 1, deserializer=deserializer)
+    assert told == Unreadable(1, DAMAGED.replace("events", "commands"))
+
+
 def other_base(data: bytes, base: int) -> bytes:
     return base.to_bytes(8, "big", signed=True) + data[8:]
 

@@ -275,6 +275,6 @@ async def test_who_looks_for_one_record_learns_that_its_offset_may_be_elsewhere(
 
 
 async def test_what_compaction_has_taken_is_not_overwritten() -> None:
-    """Goes red when a row that its publisher or reactor wrote last, and compaction took, passes for damage or a loss."""
+    """Goes red when the last row of a publisher or reactor, which compaction took, passes for damage or for a loss."""
     for gone in ([batch(0, 3), batch(5, 2)], [batch(5, 2)], [batch(0, 2, last=4), batch(5, 2)]):
         assert not await is_overwritten(Leader(gone, 7), WHERE, 4)
