@@ -52,7 +52,8 @@ class Backoff:
 
     def _take(self) -> float:
         now = asyncio.get_running_loop().time()
-        self._failed = (now if self._failed is None else self._failed[0]), now
+        first, last = self._failed or (now, now)
+        self._failed = (first if now - last < FORGOTTEN_S else now), now
         wait_s, self._next_s = self._next_s, min(2 * self._next_s, self._last_s)
         return wait_s
 

@@ -9,6 +9,7 @@ that of one role: a worker may read no more and still decide.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -87,12 +88,19 @@ class Withdrawal:
             await ended(returning)
 
     async def until_over(self) -> None:
-        """Wait until the stores can be opened, or nobody else is in the group."""
+        """Wait until nobody else is in the group, or the stores can be opened, which is tried ever more seldom."""
+        clock = asyncio.get_running_loop().time
+        tries_at = clock() + self._retry_s
         while True:
-            await asyncio.sleep(self._retry_s)
-            self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
-            if await self._can_open() or not await self._has_others(is_member=False):
+            # Of several that left at once one is the first to be back, and the others see it.
+            await asyncio.sleep(FIRST_RETRY_S * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+            if not await self._has_others(is_member=False):
                 break
+            if clock() >= tries_at:
+                self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
+                tries_at = clock() + self._retry_s
+                if await self._can_open():
+                    break
         log.info("coming back to the consumer group", group=self._group)
         self.reason = None
 

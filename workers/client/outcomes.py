@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 from annals.agents.waiting import ended
 from annals.topics.headers import COMMAND_ID, COMMAND_OFFSET, decimal_header
 from annals.workers.kafka.connections import stop_consumer
-from annals.workers.kafka.group.header_names import reading_consumer
+from annals.workers.kafka.group.header_names import of_whole_topic, reading_consumer
 from annals.workers.kafka.read.ranges import bounds
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class OutcomeReader:
             isolation_level="read_committed",
             auto_offset_reset="earliest",  # only where outcomes expired before they were read
             retry_backoff_ms=RETRY_BACKOFF_MS,
+            value_deserializer=of_whole_topic,
         )
         self._waiting: dict[tuple[bytes, str], list[Pending]] = {}
         self._task: asyncio.Task[None] | None = None

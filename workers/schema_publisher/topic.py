@@ -19,7 +19,7 @@ from annals.topics.catalog import SCHEMA_PARTITIONS, SCHEMA_TOPIC_BYTES
 from annals.topics.schemas import release_of, schema_headers, schema_key
 from annals.topics.wire import NO_TIMESTAMP
 from annals.workers.kafka.connections import creating_nothing, stop_consumer
-from annals.workers.kafka.group.header_names import of_compacted, reading_consumer
+from annals.workers.kafka.group.header_names import reading_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -55,9 +55,7 @@ async def read(options: Mapping[str, Any], topic: str, wanted: Collection[str]) 
     Raises:
         KafkaError: the brokers do not answer, or refuse.
     """
-    consumer = reading_consumer(
-        **options, isolation_level="read_committed", enable_auto_commit=False, value_deserializer=of_compacted
-    )
+    consumer = reading_consumer(**options, isolation_level="read_committed", enable_auto_commit=False)
     await consumer.start()
     try:
         partitions = [TopicPartition(topic, partition) for partition in range(SCHEMA_PARTITIONS)]

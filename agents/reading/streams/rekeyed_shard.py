@@ -115,7 +115,7 @@ class RekeyedShard(Answers):
         self._open_store = OpenStore(stores, self._name, self._note_failure, self._log)
         self._telemetry = telemetry
         self._fold: RekeyedFold | None = None
-        self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        self._backoff, self._last_failure = Backoff(FIRST_RETRY_S, LAST_RETRY_S), ""
         self._phase, self._reason = OPENING, "not opened yet"
         self._end, self._end_at_opening = 0, NOT_ASKED
         self._topic_asked_at = 0.0
@@ -125,8 +125,11 @@ class RekeyedShard(Answers):
     @property
     def problem(self) -> str | None:
         """Why it does not fold; None while it does, or begins to."""
-        is_so = self._phase == STOPPED or self._backoff.is_lasting
-        return f"{self._name} is not folded: {self._reason}" if is_so else None
+        if self._phase == STOPPED:
+            return f"{self._name} is not folded: {self._reason}"
+        if self._backoff.is_lasting:
+            return f"{self._name} begins to be folded again and again: {self._last_failure}"
+        return None
 
     def follow(self, followers: Sequence[Follower], dropped: Sequence[str] = ()) -> None:
         """Have other projections than before; dropped: names of followers whose rows go, followed or not."""
@@ -188,6 +191,7 @@ class RekeyedShard(Answers):
             except StoppedError as error:
                 self._stop(await self._why(error))
             except (StaleStateError, UnreachableError) as error:
+                self._last_failure = str(error)
                 self._log.warning("the re-keyed stream cannot be read", reason=str(error))
             except StoreError as error:
                 await self._store_failed(error)
@@ -365,5 +369,6 @@ class RekeyedShard(Answers):
     async def _leave(self, reason: str) -> None:
         """Close the store as soon as the questions to it are answered."""
         self._phase, self._reason, self._fold = OPENING, reason, None
+        self._last_failure = reason
         self._end_at_opening = NOT_ASKED
         await self._open_store.close()

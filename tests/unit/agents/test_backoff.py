@@ -64,6 +64,19 @@ async def test_a_failure_or_two_are_not_told_nor_are_those_that_nobody_has_met_f
     assert not backoff.is_lasting  # it is paused, say, and tried no more
 
 
+async def test_a_failure_of_long_ago_is_none_of_those_that_go_on(monkeypatch):
+    """Goes red when a second failure, hours behind the first, is told at once: nothing was to be done in between."""
+    time, backoff = Time(monkeypatch), Backoff(0.5, 0.5)
+    await backoff.wait()
+    backoff.reset()
+    await time.pass_by(FORGOTTEN_S)
+    await backoff.wait()
+    assert not backoff.is_lasting
+    await time.pass_by(LASTING_S)
+    await backoff.wait()
+    assert backoff.is_lasting
+
+
 async def test_what_fails_is_run_again_until_it_returns(monkeypatch):
     monkeypatch.setattr("annals.agents.backoff.FIRST_S", 0.0)
     runs = []

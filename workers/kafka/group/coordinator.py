@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.protocol import ConsumerProtocol, ConsumerProtocolMemberAssignment
-from aiokafka.errors import KafkaConnectionError, KafkaError, NoError, RebalanceInProgressError
+from aiokafka.errors import (
+    GroupLoadInProgressError,
+    KafkaConnectionError,
+    KafkaError,
+    NoError,
+    RebalanceInProgressError,
+)
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
 from annals.agents.cancellation import is_task_cancelled
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from annals.workers.kafka.group.membership import Membership
 
 
+LOADS_S: Final = 0.2  # what a coordinator that loads its groups is not asked within: that may take minutes
 LOOK_S: Final = 1.0  # at who has the instance id of a member that was replaced
 LEAVE_WITHIN_S: Final = 3.0  # the brokers may be out of reach, and the process is to end
 _JOINING_REQUESTS: Final = (JoinGroupRequest, SyncGroupRequest)
@@ -56,6 +63,8 @@ class LastingCoordinator(GroupCoordinator):
         self._answer = CODES.get(response.error_code)
         if response.error_code in _STILL_A_MEMBER:
             membership.answered(asked_at, self._session_timeout_ms / 1000)
+        elif response.error_code == GroupLoadInProgressError.errno:
+            await self._pause(LOADS_S)
         return response
 
     async def _join(self, request: Any) -> Any:

@@ -200,6 +200,8 @@ class _Batches:
 
 def _is_doubtful(data: bytes) -> bool:
     """Whether the first batch reaches into the second one, and none before them says which of them is where it was."""
+    if len(data) < _HEAD.size:
+        return False
     base, length = _HEAD.unpack_from(data)
     second = _HEAD.size + length
     if base <= 0 or length < _LAST_AT or len(data) < second + _HEAD.size:
@@ -232,7 +234,7 @@ class _PartitionRecords(fetcher.PartitionRecords):
     def __init__(self, tp: Any, records: _Fetched, *others: Any) -> None:
         super().__init__(tp, records, *others)
         records.of_journal = self._value_deserializer is carried_alone
-        if self._value_deserializer is not of_compacted:
+        if self._value_deserializer in WHOLE:
             records.whole_from = self.next_fetch_offset
 
     def _unpack_records(self) -> Iterator[Any]:
@@ -305,12 +307,13 @@ def carried_alone(value: bytes | None) -> bytes | None:
     return value
 
 
-def of_compacted(value: bytes | None) -> bytes | None:
-    """Return a value as it is; in a compacted topic offsets are missing. Elsewhere that is damage."""
+def of_whole_topic(value: bytes | None) -> bytes | None:
+    """Return a value as it is; a missing offset is damage. Compacted topics lack some, and what others read may."""
     return value
 
 
 BARE: Final = (undressed, carried_alone)
+WHOLE: Final = (*BARE, of_whole_topic)
 
 
 def reading_consumer(**options: Any) -> AIOKafkaConsumer:

@@ -171,7 +171,7 @@ async def is_overwritten(client: AIOKafkaClient, where: TopicPartition, offset: 
         KafkaError, ChecksumError: as `read_range`.
     """
     try:
-        part = await _fetch(client, where, offset, 1, wait_ms=0, is_checked=False)
+        part = await _fetch(client, where, offset, 1, wait_ms=0, is_checked=False, is_compacted=True)
     except RangeGoneError:
         return True
     there = [batch for batch in part.batches if batch.base_offset <= offset < batch.next_offset]

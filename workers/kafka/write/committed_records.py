@@ -9,7 +9,7 @@ from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import StoppedError, UnreachableError
 from annals.workers.kafka.connections import stop_consumer
-from annals.workers.kafka.group.header_names import reading_consumer
+from annals.workers.kafka.group.header_names import of_whole_topic, reading_consumer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -39,6 +39,7 @@ async def read_partition(
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="none",
+        value_deserializer=of_whole_topic,
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_bytes=FETCH_BYTES,
     )

@@ -100,10 +100,10 @@ async def test_what_was_aborted_and_the_markers_are_not_there(bootstrap: str, to
         for start in range(end):  # wherever a range begins, in the midst of a transaction too
             assert await values(client, topic, start, end) == [each for each in whole if each[0] >= start]
         there = {offset for offset, _ in whole}
-        assert [await is_overwritten(client, (topic, 0), at) for at in range(end)] == [
+        assert [await is_overwritten(client, TopicPartition(topic, 0), at) for at in range(end)] == [
             at not in there for at in range(end)
         ]
-        assert await is_overwritten(client, (topic, 0), end + 1)  # it was asked for where something was
+        assert await is_overwritten(client, TopicPartition(topic, 0), end + 1)  # it was asked for where something was
 
 
 async def test_more_than_one_fetch_is_joined_without_a_seam(bootstrap: str, topic: str) -> None:

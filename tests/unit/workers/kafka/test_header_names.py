@@ -22,7 +22,7 @@ from annals.workers.kafka.group.header_names import (
     _FetchResult,
     _PartitionRecords,
     carried_alone,
-    of_compacted,
+    of_whole_topic,
     undressed,
 )
 from annals.workers.kafka.protocol.record_batches import headers_of
@@ -167,6 +167,14 @@ def test_of_a_batch_whose_length_is_wrong_the_place_is_named(length: int, deseri
         assert found[-1] == Unreadable(1, DAMAGED.replace("events", "commands"))
 
 
+@pytest.mark.parametrize("size", [1, 11, 12, 16, 60])
+@pytest.mark.parametrize("deserializer", [undressed, carried_alone])
+def test_of_a_batch_of_which_there_are_some_bytes_alone_the_place_is_named(size: int, deserializer: Any) -> None:
+    """Goes red when what a broker sends of a file that ends early fails all of a worker's fetches."""
+    (told,) = read(batch(1, [[]])[:size], 1, deserializer=deserializer)
+    assert told == Unreadable(1, DAMAGED.replace("events", "commands"))
+
+
 def other_base(data: bytes, base: int) -> bytes:
     return base.to_bytes(8, "big", signed=True) + data[8:]
 
@@ -210,15 +218,19 @@ def test_of_a_batch_whose_offset_leads_forward_the_place_is_named(
     assert type(read(hiding, base, deserializer=deserializer)[0]) is Unreadable
 
 
-def test_whoever_reads_a_partition_by_itself_learns_of_an_offset_that_leads_forward_unless_the_topic_is_compacted() -> (
-    None
-):
+def test_whoever_reads_a_partition_by_itself_learns_of_an_offset_that_leads_forward() -> None:
+    for headers in ([], HEADERS):
+        with pytest.raises(DamagedFetchError, match="the record batch at offset 1 is damaged"):
+            read(batch(0, [headers]) + batch(3, [headers]), deserializer=of_whole_topic)
+
+
+@pytest.mark.parametrize("deserializer", [None, bytes])
+def test_other_consumers_of_the_process_read_topics_that_are_compacted(deserializer: Any) -> None:
+    """Goes red when a program that waits for outcomes can no longer read compacted topics of its own."""
     for headers in ([], HEADERS):
         data = batch(0, [headers]) + batch(3, [headers])
-        with pytest.raises(DamagedFetchError, match="the record batch at offset 1 is damaged"):
-            read(data, deserializer=None)
-        assert [each.offset for each in read(data, deserializer=of_compacted)] == [0, 3]
-        assert [each.offset for each in read(data[len(data) // 2 :], deserializer=of_compacted)] == [3]
+        assert [each.offset for each in read(data, deserializer=deserializer)] == [0, 3]
+        assert [each.offset for each in read(data[len(data) // 2 :], deserializer=deserializer)] == [3]
 
 
 @pytest.mark.parametrize("magic", [0, 1])

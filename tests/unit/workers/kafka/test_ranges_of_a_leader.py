@@ -17,7 +17,7 @@ from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.protocol.record_batches import ChecksumError
 from annals.workers.kafka.read import ranges
 from annals.workers.kafka.read.offsets import FIRST
-from annals.workers.kafka.read.ranges import FETCH_WAIT_MS, NextRecords, read_range
+from annals.workers.kafka.read.ranges import FETCH_WAIT_MS, NextRecords, is_overwritten, read_range
 from annals.workers.kafka.read.single_record import record_at
 from annals.workers.kafka.write.batches import RecordBatch
 
@@ -272,3 +272,9 @@ async def test_who_looks_for_one_record_learns_that_its_offset_may_be_elsewhere(
         with pytest.raises(ChecksumError, match=f"the record batch at offset {offset} is damaged: what is there"):
             await record_at(leader, WHERE, offset)
     assert await record_at(leader, WHERE, 5, is_compacted=True) is None
+
+
+async def test_what_compaction_has_taken_is_not_overwritten() -> None:
+    """Goes red when the last row of a publisher or reactor, which compaction took, passes for damage or for a loss."""
+    for gone in ([batch(0, 3), batch(5, 2)], [batch(5, 2)], [batch(0, 2, last=4), batch(5, 2)]):
+        assert not await is_overwritten(Leader(gone, 7), WHERE, 4)

@@ -460,6 +460,24 @@ async def test_while_brokers_do_not_tell_whose_a_topic_is_nothing_more_of_it_is_
         await eventually(lambda: is_whole(world, process))
 
 
+async def test_while_a_stream_cannot_be_read_again_and_again_readiness_says_why(monkeypatch):
+    """Goes red when it says that it is not folded, and then nothing; or so of one that is folded again."""
+    monkeypatch.setattr("annals.agents.backoff.LASTING_S", 0.05)
+    world = RowsWorld()
+    at = await after_two(world)
+    known, world.topic_id = world.topic_id, None
+    async with world.process_of_rows() as process:
+        shard = process.shards[at]
+        await until(lambda: shard.problem is not None)
+        begun = f"{PLACE}-{at} begins to be folded again and again: "
+        assert shard.problem.startswith(begun)
+        assert "which topic" in shard.problem.removeprefix(begun)
+        world.topic_id = known
+        await world.record(chain(FIRST, 1, chain(FIRST, 1)[0]))
+        await eventually(lambda: is_whole(world, process))
+        await until(lambda: shard.problem is None)
+
+
 async def test_a_stream_that_is_restored_is_gone_on_with_by_the_same_process(monkeypatch):
     monkeypatch.setattr("annals.agents.reading.streams.rekeyed_shard.LAST_RETRY_S", 0.05)
     world = RowsWorld()
