@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from annals.agents.defects import MOST_IN_A_ROW
@@ -119,6 +121,26 @@ async def test_a_failure_is_named_while_it_is_tried_again(monkeypatch):
             return "person-0 for bad: it failed with MemoryError at " in str(publisher.problem)
 
         await eventually(is_told)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_waits_before_it_tries_again_holds_up_no_rebalance(kind, monkeypatch):
+    """Goes red when the partition cannot move before the wait is over."""
+    for module in (catch_up, delivering):
+        monkeypatch.setattr(module, "FIRST_RETRY_S", 3_600)
+        monkeypatch.setattr(module, "LAST_RETRY_S", 3_600)
+    made, definition = KINDS[kind]
+    world = World("bad", "other")
+    failed = failing(monkeypatch, made, "_step", "bad")
+    await begun(world, "bad", **definition)
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await until(lambda: bool(failed))
+        suspending = asyncio.create_task(publisher.suspend())
+        try:
+            await until(suspending.done)
+        finally:
+            suspending.cancel()  # and what it waits for
+    assert world.subscriptions.paused == {}
 
 
 @pytest.mark.parametrize("definition", [{}, {"delivery": "acknowledged", "retry": RETRY}], ids=["stream", "delivery"])
