@@ -325,16 +325,16 @@ async def test_why_progress_cannot_be_read_is_said_while_it_is_tried_again(monke
     await network.died.wait()
     told = []
     async with world.shard() as shard, world.publisher(shard) as publisher:
-        bounds = world.journal.bounds
+        until_current = world.subscriptions.until_current  # asked whenever it opens, before progress
 
         async def counted():
             told.append(publisher.problem)
-            return await bounds()
+            await until_current()
 
         async def is_tried_again():
             return len(list(filter(None, told))) >= 2
 
-        monkeypatch.setattr(world.journal, "bounds", counted)
+        monkeypatch.setattr(world.subscriptions, "until_current", counted)
         await eventually(is_tried_again)
     writing.cancel()
     assert all("a transaction has been open" in each and "find-hanging" in each for each in filter(None, told))
