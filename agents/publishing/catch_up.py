@@ -107,7 +107,6 @@ class CatchUp:
                 except FencedError as error:
                     self._telemetry.fenced()
                     self.problem = str(error) if backoff.is_lasting else None
-                    await backoff.wait()
                 except TargetError as error:  # nothing of it will be visible
                     self.halt = Halt(self.position, str(error))
                 except (JournalError, NotReadyError, BrokenChainError) as error:
@@ -115,11 +114,11 @@ class CatchUp:
                     is_told = isinstance(error, NotPermittedError) or backoff.is_lasting
                     self.problem = str(error) if is_told else None
                     log.warning("catch-up begins again", subscription=name, reason=str(error))
-                    await backoff.wait()
                 except Exception as error:  # noqa: BLE001 - one subscription fails, and the others go on
                     self._telemetry.defect(error)
                     self.halt, self.problem = failures.note(error, self.position), failures.last
-                    await backoff.wait()
+                if not self._is_done():  # a rebalance waits for who stops
+                    await first_of(backoff.wait(), self._stopping.wait(), timeout_s=LAST_RETRY_S)
         finally:
             await self._log.close()
 

@@ -294,7 +294,7 @@ class Publisher:
         """Return whose step it is, and begin what is to catch up."""
         joining, roster = self._joining, self._roster
         known_end = self._source.status().end
-        if beyond := roster.beyond(known_end) | self._catching.beyond(known_end):
+        if beyond := roster.beyond(known_end, self._catching.beyond(known_end)):
             self._halt_all(await beyond_end(self._source, self._journal, beyond, self.position))
         leaving = await joining.leaving(writer, roster, self._live)
         self._look_after_those_behind()

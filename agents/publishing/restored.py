@@ -84,10 +84,12 @@ async def beyond_end(
 ) -> dict[str, str]:
     """Return which subscriptions have come further than the journal, by name, and why they cannot go on.
 
-    All that comes would be passed over for them, and nobody would see it. A journal that lost its end lacks what is
-    live, too: that is for who reads it.
+    All that comes would be passed over for them, and nobody would see it. A journal that lost its end is for who reads
+    it: what is live is beyond that, too, or the reading shard does not stand where it ended.
     """
     _, end = await journal.bounds()
+    if not source.status().reached:
+        return {}
     name = f"{source.kind}-{source.partition}"
     return {
         each: f"it has come to offset {position} of {name}, which ends at {end}: {WRITTEN_BY_ANOTHER}"

@@ -92,10 +92,14 @@ class Roster:
         self.own.pop(name, None)
         self.resting.pop(name, None)
 
-    def beyond(self, offset: int) -> dict[str, int]:
-        """Return the positions of those that are running and have come further than an offset, by name."""
+    def beyond(self, offset: int, catching: Mapping[str, int]) -> dict[str, int]:
+        """Return the positions of those that are running and have come further than an offset, by name.
+
+        catching: the same of those that catch up, as they have read it; one that was halted goes on until it is paused.
+        """
         each = chain(self.own.items(), self.resting.items())
-        return {name: own.position for name, own in each if own.position > offset and self.is_running(name)}
+        found = {name: own.position for name, own in each if own.position > offset}
+        return {name: position for name, position in (found | dict(catching)).items() if self.is_running(name)}
 
     def halt(self, name: str) -> None:
         """Publish nothing more for a subscription until its record is another."""

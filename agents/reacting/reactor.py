@@ -154,7 +154,7 @@ class Reactor:
         """
         if (self.phase == STOPPED and self._is_ours_to_mend) or (self.phase == OPENING and self._lacks_right):
             return f"{self._whose.name} does not {self._whose.does}: {self.reason}"
-        if self._backoff.is_lasting and self._is_ours_to_mend:
+        if self._backoff.is_lasting and self._is_ours_to_mend and self.phase in {OPENING, RUNNING}:
             return f"{self._whose.name} begins to {self._whose.does} again and again: {self._failure}"
         if self._pace.trouble and self._source.status().offset > self.position and self.phase in {OPENING, RUNNING}:
             does = "copies" if self._whose.does == "copy" else "reacts"

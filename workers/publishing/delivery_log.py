@@ -146,7 +146,8 @@ class KafkaDeliveryLog(KafkaPublishLog):
         if writes.parked:  # beside its row, whatever its key: there it is looked for
             batches[await self._here(names.parked(name))] = self._filled(name, names.parked(name), writes.parked)
         if writes.rows:
-            rows = batches[await self._here(names.deliveries(name))] = PartitionBatches(DELIVERY_TOPIC_BYTES)
+            where = self._named["rows"] = await self._here(names.deliveries(name))
+            rows = batches[where] = PartitionBatches(DELIVERY_TOPIC_BYTES)
             for key, row in writes.rows.items():
                 value = None if row is None else encode_row(row)
                 if rows.add(key.encode(), value, NO_TIMESTAMP, NO_HEADERS):

@@ -63,7 +63,16 @@ async def committed_here(
 
 
 class Reached(dict[TopicPartition, int]):
-    """Of each partition that was written, or of which the group knows, the offset behind the last record."""
+    """Of each partition that was written, or of which the group knows, the offset behind the last record.
+
+    That may be another writer's, whose transaction is taken back yet. So what a transaction names is its own last
+    record, or the one that its writer found or named before.
+    """
+
+    def __init__(self, reached: Mapping[TopicPartition, int] | None = None) -> None:
+        """Take what is known."""
+        super().__init__(reached or {})
+        self._named: dict[TopicPartition, int] = {}  # the last record that a group's offset names, or will
 
     def checked(
         self,
@@ -87,7 +96,8 @@ class Reached(dict[TopicPartition, int]):
                     if base < before[where]:
                         raise lost(where, base, before[where])
                     self[where] = max(self.get(where, 0), base + batch.count)
-            words = [f"{word}={self[where] - 1}" for word, where in named.items() if self.get(where)]
+                    self._named[where] = base + batch.count - 1
+            words = [f"{word}={self._named[where]}" for word, where in named.items() if where in self._named]
             return " ".join([*words, f"{INCARNATION}={incarnation}"])
 
         return check
@@ -110,6 +120,8 @@ class Reached(dict[TopicPartition, int]):
             KafkaError: the brokers do not answer.
         """
         found = await committed_here(client, group, journal)
+        for where in named.values():
+            self._named.pop(where, None)  # what became of the last transaction shows in what was found
         if found is None:
             return None
         offset, said = found
@@ -127,13 +139,14 @@ class Reached(dict[TopicPartition, int]):
                 raise PartitionLostEndError(message, end, where)
             if await is_overwritten(client, where, known[where]):  # by whoever noticed it, and took that back
                 raise lost(where, known[where], reached)
-            self[where] = max(self.get(where, 0), reached)
+            self[where], self._named[where] = max(self.get(where, 0), reached), known[where]
         return offset
 
     def forget(self, topics: Collection[str]) -> None:
         """Forget how far these topics reached: they are begun anew."""
         for where in [where for where in self if where.topic in topics]:
             del self[where]
+            self._named.pop(where, None)
 
 
 class ReachedWatch:

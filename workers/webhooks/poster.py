@@ -12,9 +12,9 @@ from annals.agents.publishing.webhooks import verdicts
 from annals.agents.publishing.webhooks.binding import batched, binary
 from annals.agents.publishing.webhooks.circuit import ASKED_TO_WAIT, CIRCUIT_OPEN, endpoint_of
 from annals.agents.publishing.webhooks.signatures import signature_headers
-from annals.agents.publishing.webhooks.verdicts import failed, of_status, put_off
+from annals.agents.publishing.webhooks.verdicts import Verdict, failed, of_status, put_off
 from annals.agents.waiting import ended
-from annals.schemas.ack import ACK, PARK
+from annals.schemas.ack import ACK, NACK, PARK
 from annals.workers.webhooks.secrets import SecretUnusableError
 from annals.workers.webhooks.sender import NoAnswerError
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Clock
     from annals.agents.publishing.records import Outgoing
-    from annals.agents.publishing.webhooks.verdicts import Verdict
     from annals.schemas.delivery import Row
     from annals.schemas.subscription import Webhook
     from annals.workers.webhooks.endpoint import Endpoint
@@ -43,6 +42,7 @@ BUSY: Final = "endpoint_busy"
 GONE: Final = f"http_{verdicts.GONE}"
 SECRET: Final = "secret_unusable"  # noqa: S105 - a reason
 SECRET_MS: Final = 10_000
+WORKER_FAILED: Final = "worker_failed"
 
 Delivery = tuple["Row", "Outgoing", "Callable[[str, Answer], None]"]
 
@@ -155,8 +155,8 @@ class WebhookPoster:
         if (wait_ms := circuit.wait_ms(self._now())) > 0:
             return put_off(CIRCUIT_OPEN if circuit.is_open else ASKED_TO_WAIT, wait_ms)
         is_told = False
+        began = self._clock.monotonic()
         try:
-            began = self._clock.monotonic()
             verdict = await self._sent([outgoing for _, outgoing, _ in deliveries], until)
             self._metrics.posted(self._name, verdict.reason or ACK, self._clock.monotonic() - began)
             self._tell(verdict)
@@ -164,6 +164,10 @@ class WebhookPoster:
         except SecretUnusableError as error:
             log.warning("webhook cannot be signed", subscription=self._name, reason=str(error))
             verdict = put_off(SECRET, SECRET_MS)
+        except Exception:  # a defect, not of the endpoint; unanswered, it would pass for one that did not answer
+            log.exception("webhook could not be posted", subscription=self._name)
+            self._metrics.posted(self._name, WORKER_FAILED, self._clock.monotonic() - began)
+            verdict = Verdict(NACK, WORKER_FAILED)
         finally:
             if not is_told:
                 circuit.dropped()

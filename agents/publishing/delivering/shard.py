@@ -164,7 +164,6 @@ class DeliveryShard:
                 except FencedError as error:
                     self._telemetry.fenced()
                     self.problem = str(error) if self._backoff.is_lasting else None
-                    await self._backoff.wait()
                 except TargetError as error:  # nothing was begun
                     self.halt = Halt(self.position, str(error))
                 except (JournalError, NotReadyError, BrokenChainError) as error:
@@ -172,11 +171,11 @@ class DeliveryShard:
                     is_told = isinstance(error, NotPermittedError) or self._backoff.is_lasting
                     self.problem = str(error) if is_told else None
                     log.warning("delivery begins again", subscription=name, reason=str(error))
-                    await self._backoff.wait()
                 except Exception as error:  # noqa: BLE001 - one subscription fails, and the others go on
                     self._telemetry.defect(error)
                     self.halt, self.problem = self._failures.note(error, self.position), self._failures.last
-                    await self._backoff.wait()
+                if not self._is_done():  # a rebalance waits for who stops
+                    await first_of(self._backoff.wait(), self._stopping.wait(), timeout_s=LAST_RETRY_S)
         finally:
             if self._poster is not None:
                 await self._poster.close()

@@ -68,7 +68,6 @@ MISSING = [
     ("rekeyed.", "Write", "the user needs Write on the topic: acl.rekeyed.gather-"),
     ("timers.", "Write", "the user needs Write on the topic: acl.timers.gather-"),
     ("rekeyed.", "Read", "the user needs Read on the topic: acl.rekeyed.gather-"),
-    ("progress", "Read", "the user needs Read on the topic: acl.progress-"),
     (f"{APP_ID}.publish", "Read", f"the user needs Read on the group: acl.{APP_ID}.publish"),
     (f"{APP_ID}.react.", "Read", f"the user needs Read on the group: acl.{APP_ID}.react."),
 ]

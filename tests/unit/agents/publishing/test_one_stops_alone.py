@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from annals.agents.defects import MOST_IN_A_ROW
@@ -9,9 +11,11 @@ from annals.agents.publishing import catch_up, selection
 from annals.agents.publishing.delivering import shard as delivering
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.publisher import PUBLISHING
+from annals.agents.publishing.restored import beyond_end
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Retry
 from chained import chain
+from following import until
 from publishing import World, eventually, shown
 
 RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
@@ -119,6 +123,26 @@ async def test_a_failure_is_named_while_it_is_tried_again(monkeypatch):
         await eventually(is_told)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_waits_before_it_tries_again_holds_up_no_rebalance(kind, monkeypatch):
+    """Goes red when the partition cannot move before the wait is over."""
+    for module in (catch_up, delivering):
+        monkeypatch.setattr(module, "FIRST_RETRY_S", 3_600)
+        monkeypatch.setattr(module, "LAST_RETRY_S", 3_600)
+    made, definition = KINDS[kind]
+    world = World("bad", "other")
+    failed = failing(monkeypatch, made, "_step", "bad")
+    await begun(world, "bad", **definition)
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await until(lambda: bool(failed))
+        suspending = asyncio.create_task(publisher.suspend())
+        try:
+            await until(suspending.done)
+        finally:
+            suspending.cancel()  # and what it waits for
+    assert world.subscriptions.paused == {}
+
+
 @pytest.mark.parametrize("definition", [{}, {"delivery": "acknowledged", "retry": RETRY}], ids=["stream", "delivery"])
 @pytest.mark.parametrize("is_live", [True, False])
 async def test_an_event_that_cannot_be_judged_pauses_its_subscription_and_no_other(definition, is_live, monkeypatch):
@@ -199,3 +223,40 @@ async def test_a_progress_that_is_read_while_it_is_delivered_is_held_to_the_jour
         await other.close()
         await eventually(lambda: is_paused(world, "bad"))
     assert "offset 99 of person-0, which ends at 3" in world.subscriptions.paused["bad"]
+
+
+async def test_it_is_paused_once_however_long_that_takes(monkeypatch):
+    """Goes red when each step pauses it again while it is not paused yet: without end, where nobody may write that."""
+    world, asked = World("bad", "other"), []
+    await begun(world, "bad", delivery="acknowledged", retry=RETRY)
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "bad", 1))
+        await eventually(lambda: has(world, "other", 3))
+
+    async def refused(name, *_):
+        asked.append(name)
+
+    monkeypatch.setattr(world.subscriptions, "pause", refused)
+    async with world.shard() as shard, world.publisher(shard):
+        world.journal.append(chain("p-2", 1))
+        await eventually(lambda: has(world, "other", 4))
+        await world.write_progress("bad", Progress(99, None, 1))
+        other = world.logs().delivering("bad")
+        await other.fence()
+        await other.close()
+        await until(lambda: bool(asked))
+        for count in range(5, 9):
+            world.journal.append(chain(f"p-{count}", 1))
+            await eventually(lambda count=count: has(world, "other", count))
+    assert asked == ["bad"]
+
+
+async def test_a_journal_that_lost_its_end_is_for_who_reads_it():
+    """Goes red when a subscription that was ahead of what is live is paused, and said to be of no worker."""
+    world = World("ahead")
+    world.journal.append(chain("p-1", 3))
+    async with world.shard() as shard:
+        await until(lambda: shard.status().offset == 3)
+        del world.journal.records[2:]
+        await shard._leave("the journal ends at offset 2")
+        assert await beyond_end(shard, world.journal, {"ahead": 3}, 1) == {}

@@ -325,11 +325,11 @@ async def test_why_progress_cannot_be_read_is_said_while_it_is_tried_again(monke
     await network.died.wait()
     told = []
     async with world.shard() as shard, world.publisher(shard) as publisher:
-        until_current = world.subscriptions.until_current
+        until_current = world.subscriptions.until_current  # asked whenever it opens, before progress
 
-        async def counted():  # each opening, before the progress is read
+        async def counted():
             told.append(publisher.problem)
-            return await until_current()
+            await until_current()
 
         async def is_tried_again():
             return len(list(filter(None, told))) >= 2

@@ -15,6 +15,7 @@ from annals.agents.publishing.webhooks.signatures import parse_secret, signature
 from annals.schemas.delivery import WAITING
 from annals.schemas.subscription import Retry, Webhook
 from annals.workers.settings import Settings
+from annals.workers.webhooks.sender import WebhookSender
 from annals.workers.webhooks.telemetry import WebhookMetrics
 from annals.workers.webhooks.wiring import Webhooks
 from chained import chain
@@ -312,6 +313,22 @@ async def test_without_its_secret_nothing_is_sent_and_nothing_is_lost(scene, tmp
     async with scene.delivering():
         await eventually(waits)
     assert not scene.endpoint.posted
+
+
+async def test_a_defect_of_the_worker_is_told_and_is_no_endpoint_that_did_not_answer(scene, monkeypatch):
+    """Goes red when the log alone speaks of it, and each attempt lasts until its time limit."""
+
+    async def post(*_):
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(WebhookSender, "post", post)
+    scene.world.journal.append(chain("p-1", 1))
+    await scene.subscribe()
+    async with scene.delivering():
+        await eventually(lambda: parked(scene, 1))
+    ((_, _, headers),) = await scene.world.received("all", "parked")
+    assert (headers["reason"], headers["attempts"]) == (b"worker_failed", b"2")
+    assert scene.posts("worker_failed") == 2
 
 
 def all_wait(scene, number, reason):

@@ -78,6 +78,19 @@ async def is_in(reactor, phase):
     return reactor.phase == phase
 
 
+async def test_what_is_paused_is_no_problem_however_it_failed_before(monkeypatch):
+    """Goes red when a process is not ready for a minute behind the pause of what failed again and again."""
+    world = ReactingWorld()
+    await world.begin()
+    async with world.shard() as shard, world.reactor(shard) as reactor:
+        await eventually(lambda: is_in(reactor, "running"))
+        monkeypatch.setattr("annals.agents.backoff.Backoff.is_lasting", True)
+        assert "begins to react again and again" in reactor.problem
+        world.switches.set("counting", "paused")
+        await eventually(lambda: is_in(reactor, "paused"))
+        assert reactor.problem is None
+
+
 async def test_what_comes_behind_a_pause_that_was_answered_waits_for_the_next_resumption():
     """Goes red when the reaction does not ask, before it commits, what is to hold: whoever reads it later is late."""
     world = ReactingWorld()

@@ -7,8 +7,14 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiokafka.structs import TopicPartition
 
+from annals.agents.ports import UncertainError
+from annals.agents.publishing.delivering.ports import DeliveryWrites
+from annals.agents.publishing.ports import TargetError
+from annals.schemas.delivery import IN_FLIGHT, Row, row_key
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Retry
+from annals.workers.kafka.write.batches import RecordBatch
+from annals.workers.kafka.write.transaction import TransactionalWriter
 from annals.workers.publishing.reached import Reached, ReachedWatch
 from chained import chain
 from following import until
@@ -104,6 +110,64 @@ async def test_one_that_began_anew_has_deliveries_anew():
         await eventually(lambda: has(world, 2))
     assert world.subscriptions.paused == {}
     assert await world.cids("one") == shown(EVENTS[:1]) * 2
+
+
+def test_a_transaction_names_its_own_record_and_none_that_may_yet_be_taken_back():
+    """Goes red when it names the other's, which was put behind and looked at before: the next owner finds it gone."""
+    where, batch = TopicPartition("progress", 0), RecordBatch()
+    batch.fill([(b"k", b"v", -1, b"\0")], 0, 1 << 20)
+    reached = Reached()
+    ours, others = (reached.checked({where: [batch]}, {"progress": where}) for _ in range(2))
+    assert others({where: [51]}) == "progress=51 incarnation=0"
+    assert ours({where: [50]}) == "progress=50 incarnation=0"
+
+
+def writes(position, *events):
+    """What a delivery shard writes that came to a position, with the rows of some events."""
+    rows = [Row("person", "p-1", 1, cid, "Renamed", 0, ordered=False, state=IN_FLIGHT) for cid in shown(events)]
+    return DeliveryWrites({row_key(row): row for row in rows}, Progress(position, None, 1), 0)
+
+
+async def opened(log):
+    """Open a writer as a delivery shard does; return what is not settled."""
+    await log.fence()
+    await log.own_progress()
+    return await log.unsettled(1)
+
+
+async def test_rows_that_were_taken_back_are_not_looked_for_by_the_next_owner(monkeypatch):
+    """Goes red when a transaction without rows names those of the one before it, which failed: it was paused."""
+    world, end = World("one"), TransactionalWriter._end
+
+    async def refused(*_):
+        raise TimeoutError
+
+    log = world.logs().delivering("one")
+    await opened(log)
+    await log.deliver(writes(1, *EVENTS[:1]))
+    monkeypatch.setattr(TransactionalWriter, "_end", refused)
+    with pytest.raises(UncertainError):
+        await log.deliver(writes(2, *EVENTS[1:2]))
+    monkeypatch.setattr(TransactionalWriter, "_end", end)
+    await opened(log)
+    await log.deliver(writes(2))
+    found = await opened(world.logs().delivering("one"))
+    assert [row.cid for row in found.rows] == shown(EVENTS[:1])
+
+
+async def test_rows_that_lost_their_end_behind_a_decision_are_found_too():
+    """Goes red when whoever decides about what is parked names no rows, and so the last owner's are named no more."""
+    world = World("one")
+    log = world.logs().delivering("one")
+    await opened(log)
+    await log.deliver(writes(1, *EVENTS[:1]))
+    deciding = world.logs().delivering("one")
+    await deciding.fence()
+    await deciding.own_progress()
+    await deciding.deliver(writes(1, *EVENTS[:1]))
+    cut(world.model.logs["deliveries.one", 0])
+    with pytest.raises(TargetError, match=r"^deliveries\.one-0 ends at offset 0, and it reached 3 before"):
+        await opened(world.logs().delivering("one"))
 
 
 @asynccontextmanager
