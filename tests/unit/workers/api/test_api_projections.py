@@ -223,6 +223,40 @@ async def test_rows_are_paged_by_an_opaque_cursor_and_refuse_what_is_not_theirs(
         await get(api, "/v1/projections/nothing", 404)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "told"),
+    [
+        ("documents", "status=publishd", "one of draft, in_review, approved, superseded, archived, deleted, published. Is published meant?"),
+        ("documents", "owner=persn:p", "`kind:id`, as `person:p-1`; kinds are person, organization. Is person meant?"),
+        ("documents", "owner=agent:p", "`kind:id`, as `person:p-1`; kinds are person, organization."),
+        ("documents", "owner=p", "`kind:id`, as `person:p-1`; kinds are person, organization."),
+        ("documents", "grantee=location:l", "`kind:id`, as `person:p-1`; kinds are person, organization, agent. Is organization meant?"),
+        ("organizations", "status=actve", "one of pending, active, inactive, suspended, dissolved, merged. Is active meant?"),
+        ("organizations", "status=", "one of pending, active, inactive, suspended, dissolved, merged."),
+        ("workflow_board", "status=RUNNING", "one of draft, running, paused, completed, failed, cancelled."),
+        ("workflow_board", "assignee=organization:o", "`kind:id`, as `person:p-1`; kinds are person, agent."),
+        ("locations", "location_type=phsical", "one of physical, virtual, logical, hybrid. Is physical meant?"),
+        ("locations", "country=de", "a country of ISO 3166-1 (alpha-2), as DE."),
+        ("policies_in_force", "scope=polcy", "one of all, organization, unit, role, person, agent, location, document_tag, operation."),
+    ],
+)  # fmt: skip
+async def test_rows_are_found_by_no_word_that_no_row_has(name, wrong, told):
+    """Goes red when a misspelt word is answered by an empty page: it looks like an answer."""
+    async with serving_projections(Journals()) as (api, _, _):
+        body = await get(api, f"/v1/projections/{name}/rows?{wrong}", 400)
+        assert (body["code"], body["detail"]) == ("invalid_request", f"{wrong.partition('=')[0]}: must be {told}")
+
+
+def test_the_statuses_that_rows_are_found_by_are_those_of_the_kind():
+    for name, kind in (("documents", "document"), ("organizations", "organization"), ("workflow_board", "workflow")):
+        take = VERSIONS[name][-1].values["status"]
+        assert [take(status) for status in DECIDERS[kind].machine.statuses]
+        with pytest.raises(ValueError, match="one of") as error:
+            take("absent")
+        words = str(error.value).removeprefix("must be one of ").rstrip(".").split(", ")
+        assert set(words) == set(DECIDERS[kind].machine.statuses)
+
+
 async def test_rows_wait_for_what_their_asker_wrote():
     journals = Journals()
     journals.append("person", "p/1", person.PersonRegistered(name="Ada"))
