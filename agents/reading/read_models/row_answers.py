@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -30,6 +29,7 @@ MOST_ROWS: Final = 100_000  # that are read for one answer
 MOST_PAGES: Final = 2 * MOST_ROWS // PAGE  # they may have few rows, or none
 MOST_ASKED: Final = 20  # pages for one page of an answer, which may have few rows of each, and of a tree
 LOOKED_S: Final = 1.0  # for one page of an answer; then it ends with what was found
+WHOLE_S: Final = 5.0  # for an answer without a limit: there is time left in that of a request to send it
 ASKED_AT_ONCE: Final = 32
 
 
@@ -132,7 +132,7 @@ class RowAnswers:
         projection, now = question.projection, self._now()
         most = MOST_PAGES if limit is None and question.tree is None else MOST_ASKED
         clock = asyncio.get_running_loop().time
-        until = math.inf if limit is None else clock() + LOOKED_S
+        until = clock() + (WHOLE_S if limit is None else LOOKED_S)
         pages: list[GatheredRows] = []
         rows: list[Any] = []
         while True:

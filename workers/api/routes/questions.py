@@ -96,7 +96,7 @@ class Documents(Waiting, frozen=True):
 
 
 class Locations(Waiting, frozen=True):
-    """What lies under a location, at any depth?"""
+    """What lies under a location, at any depth? Of very many, what is up to 10,000 deep."""
 
     under: Id
 
@@ -121,7 +121,7 @@ PARAMETERS: Final[dict[str, type[Waiting]]] = {
 
 
 class Answered(Struct, frozen=True):
-    """The rows that answer, and what they rest on. Without `limit`: all of them, up to 100,000 that are looked at.
+    """The rows that answer, and what they rest on. Without `limit`: all of up to 100,000 that are looked at in 5 s.
 
     `truncated`: there are more rows than were looked at. `next`: null: all partitions answered and had no more. A page
     may have fewer rows than `limit` before the last one, or none.

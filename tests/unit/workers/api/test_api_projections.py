@@ -402,9 +402,12 @@ async def test_questions_are_answered_in_pages(monkeypatch):
         assert sorted(ids(body) + ids(await get(api, body["next"]))) == [f"d-{number}" for number in range(9)]
 
 
-async def test_an_answer_of_more_rows_than_are_looked_at_goes_on_behind_them(monkeypatch):
-    """Goes red when what is behind the first 100,000 rows cannot be had."""
-    monkeypatch.setattr(row_answers, "MOST_ROWS", 4)
+@pytest.mark.parametrize(("name", "value"), [("MOST_ROWS", 4), ("WHOLE_S", 0.0)])
+async def test_an_answer_of_more_rows_than_are_looked_at_goes_on_behind_them(name, value, monkeypatch):
+    """Goes red when what is behind the first 100,000 rows, or 5 seconds of looking, cannot be had."""
+    monkeypatch.setattr(row_answers, name, value)
+    monkeypatch.setattr(row_answers, "PAGE", 4)
+    monkeypatch.setattr(row_queries, "LOOKED_AT", 4)
     journals = Journals()
     for number in range(9):
         journals.append("person", f"p-{number}", person.PersonRegistered(name="A", email="a@example.org"))
@@ -413,9 +416,10 @@ async def test_an_answer_of_more_rows_than_are_looked_at_goes_on_behind_them(mon
     monkeypatch.setattr(row_queries, "WALKED_AGAIN", 0)
     async with serving_projections(journals) as (api, _, _):
         for path, letter in (("people?email=a@example.org", "p"), ("locations?under=l", "l")):
-            found, following = [], f"/v1/questions/{path}"
+            found, pages, following = [], 0, f"/v1/questions/{path}"
             while following:
                 body = await get(api, following)
                 assert body["truncated"] is (body["next"] is not None)
-                found, following = found + ids(body), body["next"]
+                found, pages, following = found + ids(body), pages + 1, body["next"]
+            assert pages > 1
             assert found == [f"{letter}-{number}" for number in range(9)]

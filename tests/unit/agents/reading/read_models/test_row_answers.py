@@ -11,6 +11,7 @@ from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.ports import NotReadyError, VersionMissingError
 from annals.agents.reading.queries import rows as row_queries
 from annals.agents.reading.queries.rows import wanted_of
+from annals.agents.reading.read_models.asking import QUESTIONS
 from annals.schemas.kinds import location, organization, person, policy, workflow
 from annals.schemas.values.refs import OwnerRef, Ref
 from annals.topics.keys import partition_of
@@ -111,6 +112,34 @@ async def test_a_tree_of_locations_crosses_partitions():
         assert ids(found) == ["l-3", "l-4"]
         assert ids(await answers.ask("locations", {"under": "l-0"})) == [f"l-{number}" for number in range(1, 7)]
         assert (sum(found.positions["location"]), found.missing, found.stale) == (7, [], [])
+
+
+async def test_the_way_up_a_tree_is_of_bounded_length(monkeypatch):
+    """Goes red when a page walks up as far as there are locations, and when a page that ends for it skips a row."""
+    journals = Journals()
+    for number in range(1, 41):
+        parent = {"parent_id": f"l-{number - 1:02}"} if number > 1 else {}
+        journals.append(
+            "location", f"l-{number:02}", location.LocationDefined(name="L", location_type="logical", **parent)
+        )
+    monkeypatch.setattr(row_queries, "WALKED_AGAIN", 0)
+    monkeypatch.setattr(row_queries, "LOOKED_AT", 5)
+    monkeypatch.setattr(row_queries, "DEEPEST", 20)
+    gets = []
+    above = row_queries._WayUp._above
+    monkeypatch.setattr(row_queries._WayUp, "_above", lambda way, at: gets.append(at) or above(way, at))
+    async with answering(journals) as (answers, _):
+        for under, wanted in (("l-01", range(2, 22)), ("l-15", range(16, 36)), ("l-40", ())):
+            found, after = [], None
+            while True:
+                before = len(gets)
+                page = await answers._looked_at(QUESTIONS["locations"], 1, {"under": under}, after, 4)
+                assert len(gets) - before <= 5 + 20
+                found += [row.row["aggregate_id"] for row in page.rows]
+                after = page.after
+                if page.until is None:
+                    break
+            assert found[: len(wanted)] == [f"l-{number:02}" for number in wanted]
 
 
 async def test_a_partition_that_does_not_answer_is_named():
