@@ -199,9 +199,7 @@ def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Ter
     return sorted(wanted, key=lambda each: not each.is_range)
 
 
-def _page(
-    slices: Iterator[Slice], limit: int, way: _WayUp | None = None
-) -> tuple[list[FoundRow], bool, bytes | None]:
+def _page(slices: Iterator[Slice], limit: int, way: _WayUp | None = None) -> tuple[list[FoundRow], bool, bytes | None]:
     """Return rows, whether there are no more, and behind which place they end, where that is not the last of them.
 
     way: those of a tree alone are wanted, and steps up it count as places do.

@@ -114,3 +114,11 @@ QUESTIONS: Final[Mapping[str, Question]] = {
         lambda rows, given, _: questions.organizations(rows, given["name"]),
     ),
 }
+
+SHARERS: Final = Question(
+    PEOPLE_DIRECTORY,
+    ("emails",),
+    lambda given: [{"email": email} for email in given["emails"]],
+    lambda rows, *_: questions.in_order(rows),
+)
+"""Who has any of some e-mail addresses? Nobody asks by name: rows of people say so."""

@@ -223,23 +223,29 @@ async def test_rows_are_paged_by_an_opaque_cursor_and_refuse_what_is_not_theirs(
         await get(api, "/v1/projections/nothing", 404)
 
 
+REFERENCE = "`kind:id`, as `person:p-1`; kinds are"
+DOCUMENT = "one of draft, in_review, approved, superseded, archived, deleted, published."
+ORGANIZATION = "one of pending, active, inactive, suspended, dissolved, merged."
+SCOPE = "one of all, organization, unit, role, person, agent, location, document_tag, operation."
+
+
 @pytest.mark.parametrize(
     ("name", "wrong", "told"),
     [
-        ("documents", "status=publishd", "one of draft, in_review, approved, superseded, archived, deleted, published. Is published meant?"),
-        ("documents", "owner=persn:p", "`kind:id`, as `person:p-1`; kinds are person, organization. Is person meant?"),
-        ("documents", "owner=agent:p", "`kind:id`, as `person:p-1`; kinds are person, organization."),
-        ("documents", "owner=p", "`kind:id`, as `person:p-1`; kinds are person, organization."),
-        ("documents", "grantee=location:l", "`kind:id`, as `person:p-1`; kinds are person, organization, agent. Is organization meant?"),
-        ("organizations", "status=actve", "one of pending, active, inactive, suspended, dissolved, merged. Is active meant?"),
-        ("organizations", "status=", "one of pending, active, inactive, suspended, dissolved, merged."),
+        ("documents", "status=publishd", f"{DOCUMENT} Is published meant?"),
+        ("documents", "owner=persn:p", f"{REFERENCE} person, organization. Is person meant?"),
+        ("documents", "owner=agent:p", f"{REFERENCE} person, organization."),
+        ("documents", "owner=p", f"{REFERENCE} person, organization."),
+        ("documents", "grantee=location:l", f"{REFERENCE} person, organization, agent. Is organization meant?"),
+        ("organizations", "status=actve", f"{ORGANIZATION} Is active meant?"),
+        ("organizations", "status=", ORGANIZATION),
         ("workflow_board", "status=RUNNING", "one of draft, running, paused, completed, failed, cancelled."),
-        ("workflow_board", "assignee=organization:o", "`kind:id`, as `person:p-1`; kinds are person, agent."),
+        ("workflow_board", "assignee=organization:o", f"{REFERENCE} person, agent."),
         ("locations", "location_type=phsical", "one of physical, virtual, logical, hybrid. Is physical meant?"),
         ("locations", "country=de", "a country of ISO 3166-1 (alpha-2), as DE."),
-        ("policies_in_force", "scope=polcy", "one of all, organization, unit, role, person, agent, location, document_tag, operation."),
+        ("policies_in_force", "scope=polcy", SCOPE),
     ],
-)  # fmt: skip
+)
 async def test_rows_are_found_by_no_word_that_no_row_has(name, wrong, told):
     """Goes red when a misspelt word is answered by an empty page: it looks like an answer."""
     async with serving_projections(Journals()) as (api, _, _):

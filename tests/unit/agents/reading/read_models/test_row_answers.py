@@ -11,6 +11,7 @@ from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.ports import NotReadyError, VersionMissingError
 from annals.agents.reading.queries import rows as row_queries
 from annals.agents.reading.queries.rows import wanted_of
+from annals.agents.reading.read_models import row_answers as row_answers_module
 from annals.agents.reading.read_models.asking import QUESTIONS
 from annals.schemas.kinds import location, organization, person, policy, workflow
 from annals.schemas.values.refs import OwnerRef, Ref
@@ -53,6 +54,24 @@ async def test_who_shares_an_address_is_found_across_partitions():
         listed = await answers.rows("people_directory", {"name": "ada P-4"}, None, 10)
         assert [(row["aggregate_id"], row["shared_with"]) for row in listed.rows] == [("p-4", [])]
         assert (await answers.rows("people_directory", {"name": "ada nobody"}, None, 10)).rows == []
+
+
+async def test_who_shares_the_addresses_of_a_page_is_asked_for_together(monkeypatch):
+    """Goes red when each address of each row is a question of its own to every partition."""
+    monkeypatch.setattr(row_answers_module, "ASKED_TOGETHER", 10)
+    journals = Journals()
+    for number in range(30):
+        journals.append("person", f"p-{number:02}", person.PersonRegistered(name="Ada", email=f"a{number}@example.org"))
+        journals.append("person", f"p-{number:02}", person.EmailAdded(email=f"B{number % 15}@example.org"))
+    async with answering(journals) as (answers, shards):
+        asked = []
+        for shard in shards.here.values():
+            monkeypatch.setattr(
+                shard, "rows", lambda *of, rows=shard.rows, **page: asked.append(of) or rows(*of, **page)
+            )
+        found = await answers.rows("people_directory", {"name": "ada"}, None, 30)
+        assert [row["shared_with"] for row in found.rows] == [[f"p-{(n + 15) % 30:02}"] for n in range(30)]
+        assert len(asked) == (1 + 5) * PARTITIONS  # of 45 addresses
 
 
 async def test_pages_have_every_row_once_and_unlisted_ones_never():
