@@ -172,6 +172,14 @@ def test_a_wrong_value_is_refused_by_name(name: str, values: list[str]) -> None:
         assert line.endswith(f"(option --{name.lower().replace('_', '-')})")
 
 
+def test_only_folders_that_are_made_need_not_be_there() -> None:
+    paths = {each.name for each in dataclasses.fields(Settings) if "Path" in str(each.type)}
+    refused = {
+        line.split(":")[0] for line in refusal({f"ANNALS_{name.upper()}": "/nowhere/x" for name in paths}).splitlines()
+    }
+    assert paths - {name.removeprefix("ANNALS_").lower() for name in refused} == {"data_dir", "cache_dir", "replay_dir"}
+
+
 def test_all_wrong_values_are_named_at_once() -> None:
     problems = refusal({"ANNALS_PARTITIONS": "x", "ANNALS_WEB_PORT": "y", "ANNALS_APP_ID": ""}).splitlines()
     assert [line.split(":")[0] for line in problems] == ["ANNALS_APP_ID", "ANNALS_PARTITIONS", "ANNALS_WEB_PORT"]
