@@ -66,9 +66,12 @@ async def test_who_shares_the_addresses_of_a_page_is_asked_for_together(monkeypa
     async with answering(journals) as (answers, shards):
         asked = []
         for shard in shards.here.values():
-            monkeypatch.setattr(
-                shard, "rows", lambda *of, rows=shard.rows, **page: asked.append(of) or rows(*of, **page)
-            )
+
+            async def counted(*of, rows=shard.rows, **page):
+                asked.append(of)
+                return await rows(*of, **page)
+
+            shard.rows = counted
         found = await answers.rows("people_directory", {"name": "ada"}, None, 30)
         assert [row["shared_with"] for row in found.rows] == [[f"p-{(n + 15) % 30:02}"] for n in range(30)]
         assert len(asked) == (1 + 5) * PARTITIONS  # of 45 addresses
@@ -146,7 +149,12 @@ async def test_the_way_up_a_tree_is_of_bounded_length(monkeypatch):
     monkeypatch.setattr(row_queries, "DEEPEST", 20)
     gets = []
     above = row_queries._WayUp._above
-    monkeypatch.setattr(row_queries._WayUp, "_above", lambda way, at: gets.append(at) or above(way, at))
+
+    def counted(way, at):
+        gets.append(at)
+        return above(way, at)
+
+    monkeypatch.setattr(row_queries._WayUp, "_above", counted)
     async with answering(journals) as (answers, _):
         for under, wanted in (("l-01", range(2, 22)), ("l-15", range(16, 36)), ("l-40", ())):
             found, after = [], None
