@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, get_args
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from annals.agents.projections.projection import Projection, Row, given_members, reference
+from annals.agents.projections.projection import Projection, Row, given_members, one_of, reference_to
 from annals.schemas.kinds import document as say
-from annals.schemas.values.refs import ref_text
+from annals.schemas.values.refs import OwnerRef, ReaderRef, ref_text
 
 if TYPE_CHECKING:
     from annals.agents.projections.projection import Happened, ProjectionRows
@@ -99,5 +99,9 @@ DOCUMENTS: Final = Projection(
     parameters=("owner", "tag", "status", "grantee"),
     indexes=indexes,
     fold=fold,
-    values={"owner": lambda owner: [reference(owner)], "grantee": lambda grantee: [reference(grantee)]},
+    values={
+        "owner": reference_to(OwnerRef),
+        "status": one_of(["draft", *STATUSES.values(), "published"]),
+        "grantee": reference_to(ReaderRef),
+    },
 )

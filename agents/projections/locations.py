@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from msgspec import UNSET, to_builtins
 from msgspec.structs import replace
 
-from annals.agents.projections.projection import Projection, Row, given_members
+from annals.agents.projections.projection import Projection, Row, given_members, one_of
 from annals.schemas.kinds import location as say
+from annals.schemas.values.standards.countries import COUNTRIES
 
 if TYPE_CHECKING:
     from annals.agents.projections.projection import Happened, ProjectionRows
@@ -86,4 +87,8 @@ LOCATIONS: Final = Projection(
     indexes=indexes,
     fold=fold,
     scope="global",
+    values={
+        "country": one_of(COUNTRIES, "a country of ISO 3166-1 (alpha-2), as DE"),
+        "location_type": one_of(get_args(say.LocationType)),
+    },
 )

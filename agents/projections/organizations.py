@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from msgspec.structs import replace
 
-from annals.agents.projections.projection import Projection, Row, given_members, words_of
+from annals.agents.projections.projection import Projection, Row, given_members, one_of, words_of
 from annals.schemas.kinds import organization as say
 
 if TYPE_CHECKING:
@@ -90,5 +90,5 @@ ORGANIZATIONS: Final = Projection(
     parameters=("name", "parent_id", "status"),
     indexes=indexes,
     fold=fold,
-    values={"name": words_of},
+    values={"name": words_of, "status": one_of(["pending", *STATUSES.values()])},
 )

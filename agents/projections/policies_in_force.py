@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from annals.agents.projections.projection import Projection, Row, RowType, given_members, moment
+from annals.agents.projections.projection import Projection, Row, RowType, given_members, moment, one_of
 from annals.schemas.kinds import policy as say
 from annals.schemas.values.refs import ref_text
 
@@ -160,4 +160,5 @@ POLICIES_IN_FORCE: Final = Projection(
     indexes=indexes,
     fold=fold,
     is_listed=is_listed,
+    values={"scope": one_of(get_args(say.Scope))},
 )

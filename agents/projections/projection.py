@@ -9,6 +9,8 @@ from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
 from annals.agents.event_keys import AGGREGATE_ID, PROJECTION, Rekeyed, rekeying_problem
+from annals.schemas.suggestion import meant
+from annals.schemas.values.refs import kinds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -80,7 +82,8 @@ class Projection(Generic[R]):
         scope: local, one for each partition, asked by gathering; global, one that folds all partitions.
         ranges: query parameters that ask for all values below the given one; one in a question, which rows are then in
             the order of. A row is found by its least value.
-        values: query parameter -> what makes index values of what was asked; a row is found by all of them.
+        values: query parameter -> what makes index values of what was asked; a row is found by all of them. It raises
+            ValueError for what no row can have: nothing would be found by it, and that would look like an answer.
         is_listed: whether a row is shown; others are what the fold remembers.
         key: of one that is re-keyed, by what: `correlation_id`, or a member of the events as they were recorded
             (`data.owner_id`); an event without it is passed over.
@@ -143,6 +146,32 @@ def personal_key(value: str) -> str:
 def words_of(*texts: str | None) -> list[str]:
     """Return the words of names, case folded, each once."""
     return sorted({word for text in texts if text for word in text.casefold().split()})
+
+
+def one_of(words: Iterable[str], what: str = "") -> Callable[[str], list[str]]:
+    """Return what takes one of some words (`Projection.values`). what: how they are called where they are many."""
+    known = tuple(dict.fromkeys(words))
+    what = what or f"one of {', '.join(known)}"
+
+    def values(text: str) -> list[str]:
+        if text not in known:
+            raise ValueError(f"must be {what}.{meant(text, known)}")
+        return [text]
+
+    return values
+
+
+def reference_to(ref: type[Part]) -> Callable[[str], list[str]]:
+    """Return what takes a reference to one of a type's kinds, as `kind:id` or `kind/id` (`Projection.values`)."""
+    kinds = kinds_of(ref)
+
+    def values(text: str) -> list[str]:
+        kind, _, name = reference(text).partition("/")
+        if kind not in kinds or not name:
+            raise ValueError(f"must be `kind:id`, as `person:p-1`; kinds are {', '.join(kinds)}.{meant(kind, kinds)}")
+        return [reference(text)]
+
+    return values
 
 
 def reference(text: str) -> str:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from annals.agents.projections.projection import Projection, Row, RowType, given_members, moment, reference
+from annals.agents.projections.projection import Projection, Row, RowType, given_members, moment, one_of, reference_to
 from annals.schemas.kinds import workflow as say
 from annals.schemas.values.moments import exact
-from annals.schemas.values.refs import ref_text
+from annals.schemas.values.refs import ActorRef, ref_text
 
 if TYPE_CHECKING:
     from annals.agents.projections.projection import Happened, ProjectionRows
@@ -152,7 +152,8 @@ WORKFLOW_BOARD: Final = Projection(
     indexes=indexes,
     fold=fold,
     values={
-        "assignee": lambda assignee: [reference(assignee)],
+        "status": one_of(["draft", *STATUSES.values()]),
+        "assignee": reference_to(ActorRef),
         "deadline_before": lambda time: [moment(exact(time))],
     },
     ranges=("deadline_before",),

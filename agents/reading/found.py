@@ -194,6 +194,7 @@ class RowPage(Struct, frozen=True):
     not. rebuilds: what was built anew; None from a worker of a release that does not tell. ordered_by: the parameter
     whose values the rows are in the order of, and their keys begin with; None: they are those of the rows alone.
     behind: the place up to which was looked, where the page ended before it was full; None: that of its last row.
+    indexes: by how many the rows were looked for; a worker of a former release takes the first one alone.
     """
 
     rows: list[FoundRow]
@@ -203,6 +204,7 @@ class RowPage(Struct, frozen=True):
     rebuilds: Rebuilds | None = None
     ordered_by: str | None = None
     behind: bytes | None = None
+    indexes: int = 1
 
     @property
     def until(self) -> bytes | None:
@@ -225,6 +227,7 @@ def union_of(pages: Sequence[RowPage], limit: int) -> RowPage:
         is_end=cut is None and not is_full,
         behind=None if is_full else cut,
         stale=next((page.stale for page in pages if page.stale is not None), None),
+        indexes=len(pages),
     )
 
 

@@ -265,9 +265,16 @@ class ReadingShard(Protocol):
         """Return what the partition has."""
 
     async def rows(
-        self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
+        self,
+        projection: str,
+        version: int,
+        index: Mapping[str, str],
+        *,
+        after: bytes | None,
+        limit: int,
+        also: Sequence[Mapping[str, str]] = (),
     ) -> RowPage:
-        """Return rows of a projection by its indexes (all must hold), behind the key `after`.
+        """Return rows of a projection by its indexes (all must hold), or any of others, behind the key `after`.
 
         Raises:
             VersionMissingError: this version of the projection is not here.

@@ -30,7 +30,8 @@ INTRO = """# Settings
 
 A setting is an environment variable, an option of the same name (`ANNALS_WEB_PORT` is `--web-port`) or a member of a
 TOML file. An option wins over the environment, and that over the file. A wrong value, and a name that does not exist,
-is refused at the start, by name.
+is refused at the start, by name. Words are taken in either case, and those of a list in any order, one more than once;
+`1` may be `true`, `yes` or `on`, and `0` may be `false`, `no` or `off`.
 """
 SOURCES = """## From a file
 

@@ -6,7 +6,7 @@ On the wire they are objects; states keep them as text (`person/p-1`), to compar
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, get_type_hints
 
 from annals.schemas.messages import Part
 from annals.schemas.values.constraints import compared
@@ -44,6 +44,11 @@ class ReaderRef(Part):
 def ref_text(ref: Ref | OwnerRef | ActorRef | ReaderRef | str) -> str:
     """A reference as states keep it: `person/p-1`. Kinds have no slash, so no two references have the same text."""
     return ref if isinstance(ref, str) else f"{ref.kind}/{ref.id}"
+
+
+def kinds_of(ref: type[Part]) -> tuple[str, ...]:
+    """Return the kinds that references of a type may have."""
+    return get_args(get_type_hints(ref)["kind"])
 
 
 _BY_TEXT = compared(ref_text)

@@ -152,15 +152,17 @@ class ReadingSettings:
         default=None,
         metadata=meta(
             values.optional(values.folder),
-            "folder of the files that replays asked for over HTTP may write; unset: they may write none",
+            "folder of the files that replays asked for over HTTP may write, made where it is not there; unset: they "
+            "may write none",
             group="reading",
         ),
     )
     webhook_secrets_dir: Path | None = field(
         default=None,
         metadata=meta(
-            values.optional(values.folder),
-            "secrets of webhooks, a file each: its name is the secret's; unset: there are no webhooks",
+            values.optional(values.folder_there),
+            "secrets of webhooks, a file each, which may come later: its name is the secret's; unset: there are no "
+            "webhooks",
             group="reading",
         ),
     )

@@ -207,6 +207,14 @@ def folder(value: str) -> Path:
     return path
 
 
+def folder_there(value: str) -> Path:
+    """Take a folder that is there now; what is in it may come later."""
+    path = folder(value)
+    if not path.is_dir():
+        raise ValueError("a folder that is there")
+    return path
+
+
 def readable_file(value: str) -> Path:
     """Take a file that can be read now."""
     try:

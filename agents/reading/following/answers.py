@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from annals.agents.ports import StoreError
 from annals.agents.reading.following.pace import Pace
-from annals.agents.reading.found import ShardNumbers
+from annals.agents.reading.found import ShardNumbers, union_of
 from annals.agents.reading.gathering.gather import STANDBY, why_behind
 from annals.agents.reading.keeping.layout import read_counts
 from annals.agents.reading.ports import NotReadyError, VersionMissingError
@@ -286,9 +287,16 @@ class Answers(ABC):
         return ShardNumbers(*counts, *self._pace.measure(now), snapshots)
 
     async def rows(
-        self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
+        self,
+        projection: str,
+        version: int,
+        index: Mapping[str, str],
+        *,
+        after: bytes | None,
+        limit: int,
+        also: Sequence[Mapping[str, str]] = (),
     ) -> RowPage:
-        """Return rows of a projection by its indexes (all must hold), behind the key `after`.
+        """Return rows of a projection by its indexes (all must hold), or any of others, behind the key `after`.
 
         Raises:
             VersionMissingError: this version of the projection is not here.
@@ -298,7 +306,12 @@ class Answers(ABC):
             raise VersionMissingError(f"there is no projection {projection!r} here")
         # From before the rows are looked at: what is read meanwhile may not be in them.
         status, title = self.status(), follower_name(projection, version)
-        page = await self._ask(lambda view: ask_rows(view, self._place, projection, version, index, after, limit))
+
+        def ask(view: ReadView) -> RowPage:
+            read = partial(ask_rows, view, self._place, projection, version)
+            return union_of([read(each, after, limit) for each in (index, *also)], limit)
+
+        page = await self._ask(ask)
         page = replace(page, rebuilds=with_reason(page.rebuilds, title, status.stale))
         reason = why_behind(status, title)
         if reason not in {None, STANDBY} or page.stale is not None:

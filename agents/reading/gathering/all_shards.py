@@ -11,7 +11,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from annals.agents.reading.found import ShardStatus
+from annals.agents.reading.found import ShardStatus, union_of
 from annals.agents.reading.gathering.owner_first import LOOK_S, Told, ask_in_turn, until_any
 from annals.agents.reading.gathering.questions import (
     OF_OWNERS,
@@ -35,7 +35,7 @@ from annals.agents.reading.queries.events import PAGE_BYTES
 from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from annals.agents.reading.found import (
@@ -241,11 +241,21 @@ class RoutedShard:
         return numbers
 
     async def rows(
-        self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
+        self,
+        projection: str,
+        version: int,
+        index: Mapping[str, str],
+        *,
+        after: bytes | None,
+        limit: int,
+        also: Sequence[Mapping[str, str]] = (),
     ) -> RowPage:
-        """Return rows of a projection by its indexes (all must hold), behind the key `after`."""
-        found: RowPage = await self._ask(AskRows(projection, version, dict(index), after, limit, knows_places=True))
-        return found
+        """Return rows of a projection by its indexes (all must hold), or any of others, behind the key `after`."""
+        ask = partial(AskRows, projection, version, after=after, limit=limit, knows_places=True)
+        found: RowPage = await self._ask(ask(index=dict(index), also=[dict(each) for each in also]))
+        if found.indexes > len(also):
+            return found
+        return union_of([found, *[await self._ask(ask(index=dict(each))) for each in also]], limit)
 
     async def _ask(self, question: Question, deadline: float | None = None) -> Any:
         """Put a question to who has the partition, or to a standby; where it has moved, to who has it then.

@@ -94,6 +94,7 @@ class AskRows(Ask, frozen=True, tag="rows"):
 
     knows_places: whether the asker knows that rows below a value are in the order of the values, and that a page may
     have no row and not be the last. A former release does not, and would merge such pages with those of another order.
+    also: other indexes, of which any may find a row; a former release passes over them (`RowPage.indexes`).
     """
 
     projection: str
@@ -102,6 +103,7 @@ class AskRows(Ask, frozen=True, tag="rows"):
     after: bytes | None
     limit: int
     knows_places: bool = False
+    also: list[dict[str, str]] = []
 
 
 class AskSnapshots(Ask, frozen=True, tag="snapshots"):

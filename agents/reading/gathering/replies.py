@@ -165,8 +165,11 @@ async def put(shard: ReadingShard, question: Question, deadline: float) -> Any:
             return await shard.drop_snapshot(aggregate_id, version)
         case AskNumbers():
             return await shard.numbers()
-        case AskRows(projection, version, index, after_key, limit, knows_places):
-            page = await shard.rows(projection, version, index, after=after_key, limit=limit)
+        case AskRows(projection, version, index, after_key, limit, knows_places, also):
+            try:
+                page = await shard.rows(projection, version, index, after=after_key, limit=limit, also=also)
+            except ValueError as error:  # a former release asks by words that no row has
+                raise NotReadyError(str(error)) from None
             if not knows_places and (page.ordered_by is not None or not (page.rows or page.is_end)):
                 raise NotReadyError("the asking worker does not know such pages of rows: it is of a former release")
             return page

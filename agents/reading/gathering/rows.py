@@ -13,13 +13,12 @@ from itertools import islice, repeat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from annals.agents.reading.found import union_of
 from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.found import FoundRow, Rebuilds, RowPage
@@ -117,7 +116,7 @@ class LocalRows:
         keys = keys_of(after, len(shards))
         ordered_by = next((name for name in index if name in projection.ranges), None)
         asked = (
-            self._ask(shard, projection.name, version, [index, *also], key, limit, ordered_by)
+            self._ask(shard.rows(projection.name, version, index, after=key, limit=limit, also=also), ordered_by)
             for shard, key in zip(shards, keys, strict=True)
         )
         answers = await asyncio.gather(*asked)
@@ -131,21 +130,11 @@ class LocalRows:
         del after, limit
         raise NotImplementedError(f"{projection.name} is local: {parent} of {root!r} version {version}")
 
-    async def _ask(
-        self,
-        shard: ReadingShard,
-        name: str,
-        version: int,
-        indexes: Sequence[Mapping[str, str]],
-        after: bytes | None,
-        limit: int,
-        ordered_by: str | None,
-    ) -> RowPage | str:
+    async def _ask(self, asked: Awaitable[RowPage], ordered_by: str | None) -> RowPage | str:
         """Return a partition's page, or why there is none. ordered_by: what pages must be in the order of."""
         try:
             async with asyncio.timeout(self._answer_s):
-                pages = [await shard.rows(name, version, index, after=after, limit=limit) for index in indexes]
-                page = union_of(pages, limit)
+                page = await asked
                 return page if page.ordered_by == ordered_by else OTHER_ORDER
         except LookupError:
             return VERSION_MISSING

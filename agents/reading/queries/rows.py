@@ -26,7 +26,7 @@ from annals.agents.reading.projecting.rows import END, LISTED, aggregates_name, 
 from annals.agents.reading.queries.events import PAGE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.keeping.layout import FollowerPosition
@@ -40,6 +40,7 @@ FIRST_ROWS: Final = 16
 ROWS_AT_ONCE: Final = 256
 WALKED_AGAIN: Final = 1_000  # rows of a tree: so many are found again for each page
 LOOKED_AT: Final = 10_000  # for one page: a fraction of the seconds that a partition has to answer
+DEEPEST: Final = 10_000  # rows that are between one and the root of its tree: a fraction of a second, too
 
 
 class Term(NamedTuple):
@@ -123,7 +124,8 @@ def find_tree(
     """Return a page of the rows below one, at any depth, whether it is the last, and up to where there is no other.
 
     parent: the index whose values are ids of rows, and the column that has them. A ring is walked once. The way leads
-    down from the root; where very many rows are below it, up from each row that is next in the order of an answer.
+    down from the root; where very many rows are below it, up from each row that is next in the order of an answer. Of
+    those it finds none that is more than DEEPEST below the root.
 
     Raises:
         VersionMissingError: no rows of this version were ever folded here.
@@ -131,11 +133,11 @@ def find_tree(
     known = read_answering(view, projection.name, version)
     if known is None:
         raise VersionMissingError(f"version {version} of {projection.name!r} is not in {place.kind}-{place.partition}")
-    most = limit if behind is None else min(limit, WALKED_AGAIN)
+    most = min(limit, LOOKED_AT) if behind is None else 0
     found = _all_below(view, known[0], parent, root, max(most, WALKED_AGAIN))
     if found is None:
         way = _WayUp(view, known[0], parent, root)
-        shown, is_end, looked_until = _page(_slices(view, known[0], [], behind), limit, way.is_below)
+        shown, is_end, looked_until = _page(_slices(view, known[0], [], behind), limit, way)
         return shown, is_end, None if is_end else looked_until or shown[-1].key
     rows = [found[key] for key in sorted(found) if behind is None or key > behind]
     return rows[:limit], len(rows) <= limit, None if len(rows) <= limit else rows[limit - 1].key
@@ -157,7 +159,7 @@ def _all_below(view: ReadView, rows: RowSet, parent: str, root: str, most: int) 
 
 
 class _WayUp:
-    """Tells of rows whether they are below one, by their parents."""
+    """Tells of rows whether they are below one, by their parents. steps: how many of these were read."""
 
     def __init__(self, view: ReadView, rows: RowSet, parent: str, root: str) -> None:
         self._view = view
@@ -165,18 +167,25 @@ class _WayUp:
         self._parent = parent
         self._root = root
         self._known = {root: True}  # of each id: whether what has it as its parent is below the root
+        self.steps = 0
 
     def is_below(self, row: Mapping[str, Any]) -> bool:
         """Whether a row is below the root."""
         passed: dict[str, None] = {}
         above = row[self._parent]
         while above is not None and above not in self._known and above not in passed:
+            if len(passed) == DEEPEST:
+                return False  # it is too deep; those that were passed may not be
             passed[above] = None
-            value = self._view.get(self._rows.rows + key_of(above))
-            above = None if value is None else msgspec.msgpack.decode(memoryview(value)[1:])[self._parent]
+            above = self._above(above)
         is_below = self._known.get(above, False)  # no row, no parent or a ring
         self._known |= dict.fromkeys(passed, is_below)
         return is_below and row["aggregate_id"] != self._root
+
+    def _above(self, at: str) -> str | None:
+        self.steps += 1
+        value = self._view.get(self._rows.rows + key_of(at))
+        return None if value is None else msgspec.msgpack.decode(memoryview(value)[1:])[self._parent]
 
 
 def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Term]:
@@ -190,20 +199,22 @@ def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Ter
     return sorted(wanted, key=lambda each: not each.is_range)
 
 
-def _page(
-    slices: Iterator[Slice], limit: int, is_wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True
-) -> tuple[list[FoundRow], bool, bytes | None]:
-    """Return rows, whether there are no more, and behind which place they end, where that is not the last of them."""
+def _page(slices: Iterator[Slice], limit: int, way: _WayUp | None = None) -> tuple[list[FoundRow], bool, bytes | None]:
+    """Return rows, whether there are no more, and behind which place they end, where that is not the last of them.
+
+    way: those of a tree alone are wanted, and steps up it count as places do.
+    """
     rows: list[FoundRow] = []
     left, looked_at = PAGE_BYTES, 0
     for each in slices:
         for row, size in each.rows:
-            if not is_wanted(row.row):
-                continue
-            if len(rows) == limit or left <= 0:
-                return rows, False, None
-            rows.append(row)
-            left -= size
+            if way is None or way.is_below(row.row):
+                if len(rows) == limit or left <= 0:
+                    return rows, False, None
+                rows.append(row)
+                left -= size
+            if way is not None and way.steps >= LOOKED_AT:
+                return rows, False, row.key
         looked_at += each.places
         if looked_at >= LOOKED_AT:
             return rows, False, each.last

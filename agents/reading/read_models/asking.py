@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from annals.agents.projections import questions
 from annals.agents.projections.agent_workload import AGENT_WORKLOAD
@@ -14,6 +14,7 @@ from annals.agents.projections.organizations import ORGANIZATIONS
 from annals.agents.projections.people_directory import PEOPLE_DIRECTORY
 from annals.agents.projections.policies_in_force import POLICIES_IN_FORCE
 from annals.agents.projections.workflow_board import WORKFLOW_BOARD
+from annals.schemas.kinds import policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,9 +42,13 @@ class Question:
     tree: str | None = None
 
 
+SCOPES: Final = get_args(policy.Scope)
+
+
 def _bound(given: Given) -> Indexes:
     scope, _, name = given["subject"].partition(":")
-    return [{"scope": scope, "id": name}, {"scope": "all"}]
+    own = [{"scope": scope, "id": name}] if scope in SCOPES else []  # of the other kinds none is a target
+    return [*own, {"scope": "all"}]
 
 
 def _due(rows: Sequence[Any], given: Given, now: str) -> list[Any]:
@@ -109,3 +114,11 @@ QUESTIONS: Final[Mapping[str, Question]] = {
         lambda rows, given, _: questions.organizations(rows, given["name"]),
     ),
 }
+
+SHARERS: Final = Question(
+    PEOPLE_DIRECTORY,
+    ("emails",),
+    lambda given: [{"email": email} for email in given["emails"]],
+    lambda rows, *_: questions.in_order(rows),
+)
+"""Who has any of some e-mail addresses? Nobody asks by name: rows of people say so."""

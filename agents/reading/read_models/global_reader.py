@@ -361,16 +361,14 @@ class GlobalReader:
 
         try:
             (rows, is_end, until), pages = await self._open_store.ask(ask, self._why_not)
-        except VersionMissingError:
-            return gathered(wheres, [VERSION_MISSING] * len(wheres), 0, after)
-        except NotReadyError as error:
-            return gathered(wheres, [str(error)] * len(wheres), 0, after)
+        except (VersionMissingError, NotReadyError) as error:
+            reason = VERSION_MISSING if isinstance(error, VersionMissingError) else str(error)
+            return gathered(wheres, [reason] * len(wheres), 0, after)
         page = gathered(wheres, pages, 0, after)
         lag = self._lag({where: at for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)}, ends)
-        moved: list[bytes | None] | None = page.after
         if last := until or (rows[-1].key if rows else None):  # the rows of all partitions have one order in one store
-            moved = [last] * len(wheres)
-        return page._replace(rows=rows, is_end=is_end, lag=lag, after=moved, until=until)
+            page = page._replace(after=[last] * len(wheres))
+        return page._replace(rows=rows, is_end=is_end, lag=lag, until=until)
 
     def _lag(self, answered: Mapping[Key, RowPage], ends: Mapping[Key, int]) -> Lag:
         """Return how far what was answered is behind the journals. ends: theirs, as they were when it was asked."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from annals.agents.projections.asked_columns import with_overdue, with_sharers
 from annals.agents.projections.people_directory import PEOPLE_DIRECTORY
+from annals.agents.projections.projection import personal_key
 from annals.agents.projections.workflow_board import WORKFLOW_BOARD
 from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.gather import Lag
 from annals.agents.reading.gathering.rows import NO_LAG, VERSION_MISSING, GatheredRows
-from annals.agents.reading.read_models.asking import QUESTIONS, Question
+from annals.agents.reading.read_models.asking import QUESTIONS, SHARERS, Question
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ MOST_ROWS: Final = 100_000  # that are read for one answer
 MOST_PAGES: Final = 2 * MOST_ROWS // PAGE  # they may have few rows, or none
 MOST_ASKED: Final = 20  # pages for one page of an answer, which may have few rows of each, and of a tree
 LOOKED_S: Final = 1.0  # for one page of an answer; then it ends with what was found
+WHOLE_S: Final = 5.0  # for an answer without a limit: there is time left in that of a request to send it
 ASKED_AT_ONCE: Final = 32
+ASKED_TOGETHER: Final = 25  # addresses of which one question asks who has them
 
 
 class Answer(NamedTuple):
@@ -132,7 +134,7 @@ class RowAnswers:
         projection, now = question.projection, self._now()
         most = MOST_PAGES if limit is None and question.tree is None else MOST_ASKED
         clock = asyncio.get_running_loop().time
-        until = math.inf if limit is None else clock() + LOOKED_S
+        until = clock() + (WHOLE_S if limit is None else LOOKED_S)
         pages: list[GatheredRows] = []
         rows: list[Any] = []
         while True:
@@ -176,19 +178,22 @@ class RowAnswers:
 
         These are in any partition: one that does not say who has an address there is missing, though its rows are not.
         """
-        emails = sorted({email for row in rows for email in row["emails"]})
-        limit = asyncio.Semaphore(ASKED_AT_ONCE)
-        sharers = await asyncio.gather(*(self._sharers(email, version, limit) for email in emails))
-        owners = {
-            email: [each.row["aggregate_id"] for each in page.rows] for email, page in zip(emails, sharers, strict=True)
-        }
+        emails = {email: personal_key(email) for row in rows for email in row["emails"]}
+        keys, limit = sorted(set(emails.values())), asyncio.Semaphore(ASKED_AT_ONCE)
+        asked = [keys[at : at + ASKED_TOGETHER] for at in range(0, len(keys), ASKED_TOGETHER)]
+        sharers = await asyncio.gather(*(self._sharers(some, version, limit) for some in asked))
+        having: dict[str, list[str]] = {key: [] for key in keys}
+        for each in (row.row for page in sharers for row in page.rows):
+            for key in having.keys() & {personal_key(email) for email in each["emails"]}:
+                having[key].append(each["aggregate_id"])
+        owners = {email: having[key] for email, key in emails.items()}
         rests = joined([found, *sharers], is_end=found.is_end)
         found = found._replace(positions=rests.positions, missing=rests.missing, stale=rests.stale)
         return with_sharers(rows, owners), found
 
-    async def _sharers(self, email: str, version: int, limit: asyncio.Semaphore) -> GatheredRows:
+    async def _sharers(self, emails: Sequence[str], version: int, limit: asyncio.Semaphore) -> GatheredRows:
         async with limit:
-            _, found = await self._matching(QUESTIONS["people"], version, {"email": email}, None, None)
+            _, found = await self._matching(SHARERS, version, {"emails": emails}, None, None)
             return found
 
     def _now(self) -> str:

@@ -91,8 +91,8 @@ def check_same_site(request: BaseRequest) -> None:
     headers, host = request.headers, target_of(request).host
     if not _leads_here(host):
         raise Problem(403, FORBIDDEN, "without authentication `Host` must be a loopback name or address")
-    own = f"http://{host}".lower(), f"https://{host}".lower()
-    if "origin" in headers and any(origin.lower() not in own for origin in headers.getall("origin")):
+    own = f"{request.scheme}://{host}".lower()
+    if "origin" in headers and any(origin.lower() != own for origin in headers.getall("origin")):
         raise Problem(403, FORBIDDEN, "without authentication no `Origin` but its own is answered")
     sites = headers.getall("sec-fetch-site") if "sec-fetch-site" in headers else ()
     if any(site.lower() in {"cross-site", "same-site"} for site in sites):
@@ -132,11 +132,13 @@ def check_scope(principal: Principal, route: Route, values: Mapping[str, str]) -
 @lru_cache(KNOWN_HOSTS)
 def _leads_here(host: str) -> bool:
     """Whether a `Host` names this machine alone. Most requests have the one of the request before."""
-    return is_loopback(_host_of(f"//{host}"))
+    return is_loopback(_name_in(host))
 
 
-def _host_of(address: str) -> str:
+def _name_in(host: str) -> str:
+    """Return the name or address of a `Host`; nothing where it has more than that and a port."""
     try:
-        return urlsplit(address).hostname or ""
+        parts = urlsplit(f"//{host}")
     except ValueError:
         return ""
+    return "" if parts.netloc != host or "@" in host else parts.hostname or ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlencode
 
 from msgspec import Meta, Struct
@@ -12,7 +12,7 @@ from annals.agents.reading.gathering.row_cursors import decode_place, encode_pla
 from annals.schemas.kinds import policy
 from annals.schemas.values.fields import END
 from annals.schemas.values.ids import LONGEST_ID
-from annals.schemas.values.refs import ReaderRef, Ref
+from annals.schemas.values.refs import ReaderRef, Ref, kinds_of
 from annals.workers.api.gathered import Expect, WaitExpected, bad_cursors_refused
 from annals.workers.api.http.answers import json_answer
 from annals.workers.api.http.parameters import CursorText, ExactMoment, Id, Limit
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from annals.agents.reading.read_models.row_answers import RowAnswers
-    from annals.schemas.messages import Part
     from annals.workers.api.http.routing import Answer, Call
     from annals.workers.api.routes.projections import Expecting
 
@@ -38,12 +37,8 @@ def _reference(kinds: Iterable[str]) -> Meta:
     )
 
 
-def _kinds(ref: type[Part]) -> tuple[str, ...]:
-    return get_args(get_type_hints(ref)["kind"])
-
-
-Subject = Annotated[str, _reference([*(scope for scope in get_args(policy.Scope) if scope != "all"), *_kinds(Ref)])]
-Grantee = Annotated[str, _reference(_kinds(ReaderRef))]
+Subject = Annotated[str, _reference([*(scope for scope in get_args(policy.Scope) if scope != "all"), *kinds_of(Ref)])]
+Grantee = Annotated[str, _reference(kinds_of(ReaderRef))]
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
@@ -101,7 +96,7 @@ class Documents(Waiting, frozen=True):
 
 
 class Locations(Waiting, frozen=True):
-    """What lies under a location, at any depth?"""
+    """What lies under a location, at any depth? Of very many, what is up to 10,000 deep."""
 
     under: Id
 
@@ -126,7 +121,7 @@ PARAMETERS: Final[dict[str, type[Waiting]]] = {
 
 
 class Answered(Struct, frozen=True):
-    """The rows that answer, and what they rest on. Without `limit`: all of them, up to 100,000 that are looked at.
+    """The rows that answer, and what they rest on. Without `limit`: all of up to 100,000 that are looked at in 5 s.
 
     `truncated`: there are more rows than were looked at. `next`: null: all partitions answered and had no more. A page
     may have fewer rows than `limit` before the last one, or none.

@@ -223,6 +223,46 @@ async def test_rows_are_paged_by_an_opaque_cursor_and_refuse_what_is_not_theirs(
         await get(api, "/v1/projections/nothing", 404)
 
 
+REFERENCE = "`kind:id`, as `person:p-1`; kinds are"
+DOCUMENT = "one of draft, in_review, approved, superseded, archived, deleted, published."
+ORGANIZATION = "one of pending, active, inactive, suspended, dissolved, merged."
+SCOPE = "one of all, organization, unit, role, person, agent, location, document_tag, operation."
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "told"),
+    [
+        ("documents", "status=publishd", f"{DOCUMENT} Is published meant?"),
+        ("documents", "owner=persn:p", f"{REFERENCE} person, organization. Is person meant?"),
+        ("documents", "owner=agent:p", f"{REFERENCE} person, organization."),
+        ("documents", "owner=p", f"{REFERENCE} person, organization."),
+        ("documents", "grantee=location:l", f"{REFERENCE} person, organization, agent. Is organization meant?"),
+        ("organizations", "status=actve", f"{ORGANIZATION} Is active meant?"),
+        ("organizations", "status=", ORGANIZATION),
+        ("workflow_board", "status=RUNNING", "one of draft, running, paused, completed, failed, cancelled."),
+        ("workflow_board", "assignee=organization:o", f"{REFERENCE} person, agent."),
+        ("locations", "location_type=phsical", "one of physical, virtual, logical, hybrid. Is physical meant?"),
+        ("locations", "country=de", "a country of ISO 3166-1 (alpha-2), as DE."),
+        ("policies_in_force", "scope=polcy", SCOPE),
+    ],
+)
+async def test_rows_are_found_by_no_word_that_no_row_has(name, wrong, told):
+    """Goes red when a misspelt word is answered by an empty page: it looks like an answer."""
+    async with serving_projections(Journals()) as (api, _, _):
+        body = await get(api, f"/v1/projections/{name}/rows?{wrong}", 400)
+        assert (body["code"], body["detail"]) == ("invalid_request", f"{wrong.partition('=')[0]}: must be {told}")
+
+
+def test_the_statuses_that_rows_are_found_by_are_those_of_the_kind():
+    for name, kind in (("documents", "document"), ("organizations", "organization"), ("workflow_board", "workflow")):
+        take = VERSIONS[name][-1].values["status"]
+        assert [take(status) for status in DECIDERS[kind].machine.statuses]
+        with pytest.raises(ValueError, match="one of") as error:
+            take("absent")
+        words = str(error.value).removeprefix("must be one of ").rstrip(".").split(", ")
+        assert set(words) == set(DECIDERS[kind].machine.statuses)
+
+
 async def test_rows_wait_for_what_their_asker_wrote():
     journals = Journals()
     journals.append("person", "p/1", person.PersonRegistered(name="Ada"))
@@ -368,9 +408,12 @@ async def test_questions_are_answered_in_pages(monkeypatch):
         assert sorted(ids(body) + ids(await get(api, body["next"]))) == [f"d-{number}" for number in range(9)]
 
 
-async def test_an_answer_of_more_rows_than_are_looked_at_goes_on_behind_them(monkeypatch):
-    """Goes red when what is behind the first 100,000 rows cannot be had."""
-    monkeypatch.setattr(row_answers, "MOST_ROWS", 4)
+@pytest.mark.parametrize(("name", "value"), [("MOST_ROWS", 4), ("WHOLE_S", 0.0)])
+async def test_an_answer_of_more_rows_than_are_looked_at_goes_on_behind_them(name, value, monkeypatch):
+    """Goes red when what is behind the first 100,000 rows, or 5 seconds of looking, cannot be had."""
+    monkeypatch.setattr(row_answers, name, value)
+    monkeypatch.setattr(row_answers, "PAGE", 4)
+    monkeypatch.setattr(row_queries, "LOOKED_AT", 4)
     journals = Journals()
     for number in range(9):
         journals.append("person", f"p-{number}", person.PersonRegistered(name="A", email="a@example.org"))
@@ -379,9 +422,10 @@ async def test_an_answer_of_more_rows_than_are_looked_at_goes_on_behind_them(mon
     monkeypatch.setattr(row_queries, "WALKED_AGAIN", 0)
     async with serving_projections(journals) as (api, _, _):
         for path, letter in (("people?email=a@example.org", "p"), ("locations?under=l", "l")):
-            found, following = [], f"/v1/questions/{path}"
+            found, pages, following = [], 0, f"/v1/questions/{path}"
             while following:
                 body = await get(api, following)
                 assert body["truncated"] is (body["next"] is not None)
-                found, following = found + ids(body), body["next"]
+                found, pages, following = found + ids(body), pages + 1, body["next"]
+            assert pages > 1
             assert found == [f"{letter}-{number}" for number in range(9)]

@@ -96,6 +96,14 @@ def test_the_mark_that_editors_on_windows_put_before_a_file_is_no_part_of_it(tmp
         ("CREATE_TOPICS", "1", True),
         ("CREATE_TOPICS", "True", True),
         ("CREATE_TOPICS", "off", False),
+        ("CREATE_TOPICS", "Yes", True),
+        ("ROLES", "READ", "read"),
+        ("ROLES", "write,write", "write"),
+        ("ROLES", "read, write", "write,read"),
+        ("COMPRESSION", "ZSTD", "zstd"),
+        ("REPLAY_DIR", "/nowhere/yet", Path("/nowhere/yet")),
+        ("WEBHOOK_SECRETS_DIR", "/", Path("/")),
+        ("WEBHOOK_SECRETS_DIR", "", None),
         ("SECURITY_PROTOCOL", "ssl", "SSL"),
         ("SASL_MECHANISM", "scram-sha-512", "SCRAM-SHA-512"),
         ("LOG_LEVEL", "WARNING", "warning"),
@@ -140,6 +148,9 @@ def test_a_value_is_taken(name: str, value: str, found: object) -> None:
         ("WEB_PORT", ["", "-1", "65536", "http"]),
         ("API_URL", ["", "http://a b", "http://a\t", "http://a\n"]),
         ("DATA_DIR", ["", "/dev/null", "~nobody-of-this-name/data"]),
+        ("REPLAY_DIR", ["/dev/null"]),
+        ("WEBHOOK_SECRETS_DIR", ["/dev/null", "/nowhere", "~nobody-of-this-name/secrets"]),
+        ("ROLES", ["", "write,", "writer"]),
         ("INSTANCE_ID", ["a b", "."]),
         ("SECURITY_PROTOCOL", ["", "TLS"]),
         ("SASL_MECHANISM", ["", "GSSAPI"]),
@@ -159,6 +170,14 @@ def test_a_wrong_value_is_refused_by_name(name: str, values: list[str]) -> None:
         assert line.endswith("(environment)")
         (line,) = refusal({}, {name.lower(): value}).splitlines()
         assert line.endswith(f"(option --{name.lower().replace('_', '-')})")
+
+
+def test_only_folders_that_are_made_need_not_be_there() -> None:
+    paths = {each.name for each in dataclasses.fields(Settings) if "Path" in str(each.type)}
+    refused = {
+        line.split(":")[0] for line in refusal({f"ANNALS_{name.upper()}": "/nowhere/x" for name in paths}).splitlines()
+    }
+    assert paths - {name.removeprefix("ANNALS_").lower() for name in refused} == {"data_dir", "cache_dir", "replay_dir"}
 
 
 def test_all_wrong_values_are_named_at_once() -> None:

@@ -11,6 +11,8 @@ from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.ports import NotReadyError, VersionMissingError
 from annals.agents.reading.queries import rows as row_queries
 from annals.agents.reading.queries.rows import wanted_of
+from annals.agents.reading.read_models import row_answers as row_answers_module
+from annals.agents.reading.read_models.asking import QUESTIONS
 from annals.schemas.kinds import location, organization, person, policy, workflow
 from annals.schemas.values.refs import OwnerRef, Ref
 from annals.topics.keys import partition_of
@@ -52,6 +54,27 @@ async def test_who_shares_an_address_is_found_across_partitions():
         listed = await answers.rows("people_directory", {"name": "ada P-4"}, None, 10)
         assert [(row["aggregate_id"], row["shared_with"]) for row in listed.rows] == [("p-4", [])]
         assert (await answers.rows("people_directory", {"name": "ada nobody"}, None, 10)).rows == []
+
+
+async def test_who_shares_the_addresses_of_a_page_is_asked_for_together(monkeypatch):
+    """Goes red when each address of each row is a question of its own to every partition."""
+    monkeypatch.setattr(row_answers_module, "ASKED_TOGETHER", 10)
+    journals = Journals()
+    for number in range(30):
+        journals.append("person", f"p-{number:02}", person.PersonRegistered(name="Ada", email=f"a{number}@example.org"))
+        journals.append("person", f"p-{number:02}", person.EmailAdded(email=f"B{number % 15}@example.org"))
+    async with answering(journals) as (answers, shards):
+        asked = []
+        for shard in shards.here.values():
+
+            async def counted(*of, rows=shard.rows, **page):
+                asked.append(of)
+                return await rows(*of, **page)
+
+            shard.rows = counted
+        found = await answers.rows("people_directory", {"name": "ada"}, None, 30)
+        assert [row["shared_with"] for row in found.rows] == [[f"p-{(n + 15) % 30:02}"] for n in range(30)]
+        assert len(asked) == (1 + 5) * PARTITIONS  # of 45 addresses
 
 
 async def test_pages_have_every_row_once_and_unlisted_ones_never():
@@ -111,6 +134,39 @@ async def test_a_tree_of_locations_crosses_partitions():
         assert ids(found) == ["l-3", "l-4"]
         assert ids(await answers.ask("locations", {"under": "l-0"})) == [f"l-{number}" for number in range(1, 7)]
         assert (sum(found.positions["location"]), found.missing, found.stale) == (7, [], [])
+
+
+async def test_the_way_up_a_tree_is_of_bounded_length(monkeypatch):
+    """Goes red when a page walks up as far as there are locations, and when a page that ends for it skips a row."""
+    journals = Journals()
+    for number in range(1, 41):
+        parent = {"parent_id": f"l-{number - 1:02}"} if number > 1 else {}
+        journals.append(
+            "location", f"l-{number:02}", location.LocationDefined(name="L", location_type="logical", **parent)
+        )
+    monkeypatch.setattr(row_queries, "WALKED_AGAIN", 0)
+    monkeypatch.setattr(row_queries, "LOOKED_AT", 5)
+    monkeypatch.setattr(row_queries, "DEEPEST", 20)
+    gets = []
+    above = row_queries._WayUp._above
+
+    def counted(way, at):
+        gets.append(at)
+        return above(way, at)
+
+    monkeypatch.setattr(row_queries._WayUp, "_above", counted)
+    async with answering(journals) as (answers, _):
+        for under, wanted in (("l-01", range(2, 22)), ("l-15", range(16, 36)), ("l-40", ())):
+            found, after = [], None
+            while True:
+                before = len(gets)
+                page = await answers._looked_at(QUESTIONS["locations"], 1, {"under": under}, after, 4)
+                assert len(gets) - before <= 5 + 20
+                found += [row.row["aggregate_id"] for row in page.rows]
+                after = page.after
+                if page.until is None:
+                    break
+            assert found[: len(wanted)] == [f"l-{number:02}" for number in wanted]
 
 
 async def test_a_partition_that_does_not_answer_is_named():
