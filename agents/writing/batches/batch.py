@@ -126,7 +126,7 @@ class Batch:
                 return
 
     def _decide_some(self, records: Sequence[CommandRecord], at: int) -> int:
-        """Decide some records from a place on, and return how many: by one plan, or where that fails the first alone."""
+        """Decide some records from a place on, and return how many: by one plan, or if that fails the first alone."""
         if at >= self._alone_until:
             some = _some_of(records, at)
             plan, _ = self._planned(some)
