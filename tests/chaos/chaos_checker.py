@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiokafka.structs import TopicPartition
 from chaos_chain import Journal, judged
 from chaos_model import Answer, Standing, answer, parsed, unreadable
 from chaos_records import Record, Records, home_of
@@ -73,7 +74,10 @@ def unaccounted(records: Records) -> list[str]:
     for kind in records.kinds:
         copies = _copies(records, kind)
         for partition, commands in records.of("commands", kind):
-            answered = {int(each.headers["command-offset"]) for each in records.by_place[f"outcomes.{kind}", partition]}
+            answered = {
+                int(each.headers["command-offset"])
+                for each in records.by_place[TopicPartition(f"outcomes.{kind}", partition)]
+            }
             waiting += [
                 f"commands.{kind}-{partition} offset {each.offset}"
                 for each in commands
@@ -90,7 +94,10 @@ def check(records: Records, sent: Iterable[Sent] = ()) -> Report:
     for each in sent:
         if each.state == "acknowledged":
             topic = f"commands.{each.ask.kind}"
-            if not any(record.offset == each.offset for record in _near(records.by_place[topic, each.partition], each)):
+            if not any(
+                record.offset == each.offset
+                for record in _near(records.by_place[TopicPartition(topic, each.partition)], each)
+            ):
                 report.lost.append(f"{topic}-{each.partition} offset {each.offset}: acknowledged, and not in the log")
     for entry in unaccounted(records):
         report.unanswered.append(entry)
@@ -141,9 +148,9 @@ def _check_partition(shard: _Shard, report: Report) -> None:
             if event.record.headers.get("ce_id") != event.cid.encode():
                 report.wrong.append(f"{name} offset {event.record.offset}: the header says {event.record.headers}")
     outcomes: dict[int, list[Record]] = defaultdict(list)
-    for record in shard.records.by_place[f"outcomes.{shard.kind}", shard.partition]:
+    for record in shard.records.by_place[TopicPartition(f"outcomes.{shard.kind}", shard.partition)]:
         outcomes[int(record.headers["command-offset"])].append(record)
-    commands = shard.records.by_place[f"commands.{shard.kind}", shard.partition]
+    commands = shard.records.by_place[TopicPartition(f"commands.{shard.kind}", shard.partition)]
     _check_commands(shard, commands, by_command, outcomes, report)
 
 
@@ -245,7 +252,7 @@ def _dead_letters(records: Records) -> dict[tuple[str, int, int], list[str]]:
     """The reasons by the kind, partition and offset of what could not be read."""
     found: dict[tuple[str, int, int], list[str]] = defaultdict(list)
     for partition in range(records.partitions["dead-letters"]):
-        for record in records.by_place["dead-letters", partition]:
+        for record in records.by_place[TopicPartition("dead-letters", partition)]:
             kind = record.headers["source-topic"].decode().rpartition(".")[2]
             place = kind, int(record.headers["source-partition"]), int(record.headers["source-offset"])
             found[place].append(record.headers["reason"].decode())

@@ -51,7 +51,7 @@ def no_deduplication() -> None:
 
 def no_routing() -> None:
     """Every command is decided where it is found."""
-    from annals.agents.writing.batches import decision_plan as chunk
+    from annals.agents.writing.batches import decision_plan
 
     class Anywhere(int):
         def __eq__(self, other: object) -> bool:
@@ -62,7 +62,7 @@ def no_routing() -> None:
 
         __hash__ = int.__hash__
 
-    chunk.partition_of = lambda *_: Anywhere()
+    decision_plan.partition_of = lambda *_: Anywhere()
 
 
 def no_readers_rule() -> None:

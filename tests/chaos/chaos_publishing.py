@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from aiokafka.structs import TopicPartition
 from chaos_chain import cid_of
 from chaos_commands import persons
 from chaos_journal import block, write
@@ -86,7 +87,7 @@ class Readers:
     def append(self, count: int) -> None:
         """Write events that count behind the cut, as those who write would if they had been deceived."""
         self.scenario.read_anew()
-        registered = self.scenario.read().by_place["events.person", 0][:count]
+        registered = self.scenario.read().by_place[TopicPartition("events.person", 0)][:count]
         records = [
             (key, block(key, 2, cid_of(record.value or b""), f"late-{at}", f"Ada {at}"))
             for at, record in enumerate(registered)

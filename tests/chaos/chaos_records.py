@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
+from aiokafka.structs import TopicPartition
 from chaos_workers import eventually
-from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Assigned
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from processes import WITHIN_S
 from whole_topics import known_topics
-
-Where = tuple[str, int]  # topic without prefix, partition
 
 
 class Record(NamedTuple):
@@ -42,13 +42,13 @@ def home_of(key: bytes, partitions: int) -> int:
 
 
 class Records:
-    """What has been read so far; `read` goes on from there."""
+    """What has been read so far, by place, which has its topic without the prefix; `read` goes on from there."""
 
     def __init__(self, bootstrap: str, prefix: str, kinds: Iterable[str], **options: Any) -> None:
-        self.by_place: dict[Where, list[Record]] = defaultdict(list)
+        self.by_place: dict[TopicPartition, list[Record]] = defaultdict(list)
         self.partitions: dict[str, int] = {}
         self.count = 0
-        self._reached: dict[Where, int] = {}
+        self._reached: dict[TopicPartition, int] = {}
         self._prefix = prefix
         self.kinds = tuple(kinds)
         self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
@@ -77,7 +77,7 @@ class Records:
             self.partitions[topic] = eventually(lambda topic=topic: self._count(topic), f"{topic} is there")
         self._consumer.assign(
             [
-                TopicPartition(self._prefix + topic, partition, OFFSET_BEGINNING)
+                Assigned(self._prefix + topic, partition, OFFSET_BEGINNING)
                 for topic, count in self.partitions.items()
                 for partition in range(count)
             ]
@@ -110,15 +110,15 @@ class Records:
     def has_open_transactions(self, topic: str) -> bool:
         """Whether some records of a topic cannot be read yet: an abort is answered before its markers are written."""
         stable, ends = self._ends(), self._ends(IsolationLevel.READ_UNCOMMITTED)
-        return any(stable[where] < end for where, end in ends.items() if where[0] == topic)
+        return any(stable[where] < end for where, end in ends.items() if where.topic == topic)
 
-    def _ends(self, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED) -> dict[Where, int]:
+    def _ends(self, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED) -> dict[TopicPartition, int]:
         """Where each partition ends, as those of an isolation level see it.
 
         Asked again while a broker that was away comes back.
         """
         everything = {
-            TopicPartition(self._prefix + topic, partition): OffsetSpec.latest()
+            Assigned(self._prefix + topic, partition): OffsetSpec.latest()
             for topic, count in self.partitions.items()
             for partition in range(count)
         }
@@ -145,12 +145,12 @@ class Records:
         """The partitions of a topic, with their records in order."""
         topic = f"{role}.{kind}"
         for partition in range(self.partitions[topic]):
-            yield partition, self.by_place[topic, partition]
+            yield partition, self.by_place[TopicPartition(topic, partition)]
 
-    def _where(self, topic: str, partition: int) -> Where:
-        return topic.removeprefix(self._prefix), partition
+    def _where(self, topic: str, partition: int) -> TopicPartition:
+        return TopicPartition(topic.removeprefix(self._prefix), partition)
 
-    def _take(self, where: Where, message: Any) -> None:
+    def _take(self, where: TopicPartition, message: Any) -> None:
         record = Record(
             message.offset(), message.key(), message.value(), dict(message.headers() or ()), message.timestamp()[1]
         )

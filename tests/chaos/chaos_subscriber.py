@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from aiokafka.structs import TopicPartition
 from chaos_chain import Event, in_text, judged
 from chaos_records import Record, Records, home_of
 
@@ -53,7 +54,9 @@ class Subscribers(Records):
     def places(self, name: str) -> dict[int, list[Record]]:
         """The records of one by partition."""
         topic = f"subscribers.{name}"
-        return {partition: self.by_place[topic, partition] for partition in range(self.partitions[topic])}
+        return {
+            partition: self.by_place[TopicPartition(topic, partition)] for partition in range(self.partitions[topic])
+        }
 
 
 def counted(journal: Records, kind: str) -> dict[str, list[Event]]:

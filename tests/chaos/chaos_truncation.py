@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from aiokafka.structs import TopicPartition
 from chaos_checker import Report, check, unaccounted
 from chaos_commands import Ask, command
 from chaos_damage import cut, partition_folder
@@ -77,7 +78,7 @@ class Truncation:
 
     def _events(self) -> list[int]:
         with self._read() as records:
-            return [each.offset for each in records.read().by_place[f"events.{KIND}", self._partition]]
+            return [each.offset for each in records.read().by_place[TopicPartition(f"events.{KIND}", self._partition)]]
 
     def _read(self) -> Records:
         return Records(self._broker.bootstrap, self._prefix, (KIND,)).attach()

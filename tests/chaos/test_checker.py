@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiokafka.structs import TopicPartition
 from chaos_chain import cid_of
 from chaos_checker import check
 from chaos_commands import Ask, command
@@ -15,7 +16,7 @@ from chaos_sender import Sent
 
 PARTITIONS = 2
 HOME = home_of(b"p-1", PARTITIONS)
-COMMANDS, EVENTS, OUTCOMES = ("commands.person", HOME), ("events.person", HOME), ("outcomes.person", HOME)
+COMMANDS, EVENTS, OUTCOMES = (TopicPartition(f"{role}.person", HOME) for role in ("commands", "events", "outcomes"))
 
 
 class Written:
@@ -26,7 +27,7 @@ class Written:
     def __init__(self) -> None:
         self.partitions = dict.fromkeys(("commands.person", "events.person", "outcomes.person"), PARTITIONS)
         self.partitions["dead-letters"] = 1
-        self.by_place: dict[tuple[str, int], list[Record]] = defaultdict(list)
+        self.by_place: dict[TopicPartition, list[Record]] = defaultdict(list)
         first = block("p-1", 1, None, "c-1", "Ada")
         second = block("p-1", 2, cid_of(first), "c-2", "Grace")
         self.ask(command("person", "p-1", "c-1", "RegisterPerson", {"name": "Ada"}))
@@ -39,13 +40,17 @@ class Written:
         self.outcome(1, "c-2", "accepted", second)
         self.outcome(2, "c-3", "rejected", second)
         place = {"source-topic": b"x.commands.person", "source-partition": b"%d" % HOME, "source-offset": b"3"}
-        self.by_place["dead-letters", 0].append(Record(0, b"p-1", b"no JSON", {**place, "reason": b"not_json"}, 0))
+        self.by_place[TopicPartition("dead-letters", 0)].append(
+            Record(0, b"p-1", b"no JSON", {**place, "reason": b"not_json"}, 0)
+        )
 
     def of(self, role: str, kind: str) -> list[tuple[int, list[Record]]]:
-        return [(partition, self.by_place[f"{role}.{kind}", partition]) for partition in range(PARTITIONS)]
+        return [
+            (partition, self.by_place[TopicPartition(f"{role}.{kind}", partition)]) for partition in range(PARTITIONS)
+        ]
 
     def ask(self, ask: Ask, partition: int = HOME, **headers: bytes) -> None:
-        known = self.by_place["commands.person", partition]
+        known = self.by_place[TopicPartition("commands.person", partition)]
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         known.append(Record(len(known), ask.key, ask.value, named, 0))
 
@@ -127,14 +132,14 @@ def half_of_two_events(written: Written) -> None:
         command("wagon", "w-1", "w-load", "LoadCrates", {"count": 2}),
     ]
     for offset, ask in enumerate(asked):
-        written.by_place["commands.wagon", place].append(Record(offset, ask.key, ask.value, {}, 0))
+        written.by_place[TopicPartition("commands.wagon", place)].append(Record(offset, ask.key, ask.value, {}, 0))
     opened = block("w-1", 1, None, "w-open", "", kind="wagon", type="WagonOpened", data={"label": "a"})
     loaded = block(
         "w-1", 2, cid_of(opened), "w-load", "", kind="wagon", type="CrateLoaded", data={"number": 1, "contents": ""}
     )
     for offset, value in enumerate([opened, loaded]):
         headers = {"ce_id": cid_of(value).encode()}
-        written.by_place["events.wagon", place].append(Record(offset, b"w-1", value, headers, 0))
+        written.by_place[TopicPartition("events.wagon", place)].append(Record(offset, b"w-1", value, headers, 0))
 
 
 def another_name(written: Written) -> None:
@@ -149,11 +154,11 @@ def another_answer(written: Written) -> None:
 
 
 def buried_twice(written: Written) -> None:
-    written.by_place["dead-letters", 0] *= 2
+    written.by_place[TopicPartition("dead-letters", 0)] *= 2
 
 
 def not_buried(written: Written) -> None:
-    written.by_place["dead-letters", 0].clear()
+    written.by_place[TopicPartition("dead-letters", 0)].clear()
 
 
 def forwarded_twice(written: Written) -> None:

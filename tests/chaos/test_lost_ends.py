@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.structs import TopicPartition
 from chaos_chain import cid_of
 from chaos_commands import persons, rename
 from chaos_measures import ENDS_LOOKED_AT, LOST_END
@@ -43,7 +44,7 @@ def alone(chaos_broker: Broker, tmp_path: Path) -> Iterator[Scenario]:
 
 
 def last_of(scenario: Scenario, role: str) -> int:
-    return scenario.read().by_place[f"{role}.person", 0][-1].offset
+    return scenario.read().by_place[TopicPartition(f"{role}.person", 0)][-1].offset
 
 
 def stops(worker: Worker, *words: str) -> str:
@@ -59,7 +60,7 @@ def is_closed(worker: Worker) -> None:
 
 def committed_events(scenario: Scenario) -> int:
     scenario.read_anew()
-    return len(scenario.read().by_place["events.person", 0])
+    return len(scenario.read().by_place[TopicPartition("events.person", 0)])
 
 
 @pytest.mark.parametrize("burst", [0, 5, 30])
@@ -154,7 +155,11 @@ def test_commands_made_again_under_a_running_worker_are_decided_soon(alone: Scen
     eventually(worker.is_ready, "the worker is ready", told=worker.told)
     alone.read_anew()
     alone.send([rename(1, 7)])
-    eventually(lambda: len(alone.read().by_place["outcomes.person", 0]) == COUNT + 1, "it is answered", told=alone.told)
+    eventually(
+        lambda: len(alone.read().by_place[TopicPartition("outcomes.person", 0)]) == COUNT + 1,
+        "it is answered",
+        told=alone.told,
+    )
 
 
 @pytest.mark.parametrize("role", ["commands", "outcomes"])
@@ -193,7 +198,7 @@ def restore(scenario: Scenario, records: list[Record]) -> None:
 @pytest.mark.parametrize("name", ["a", "b"])  # with the store that knows the old offsets, and with none
 def test_a_journal_restored_from_a_copy_of_its_records_is_taken_as_it_was(alone: Scenario, name: str) -> None:
     alone.workers[0].end()
-    restore(alone, alone.read().by_place["events.person", 0])
+    restore(alone, alone.read().by_place[TopicPartition("events.person", 0)])
     alone.start(name).until_ready()
     alone.read_anew()
     alone.send(rename(number, 3) for number in range(COUNT))
@@ -204,7 +209,7 @@ def test_a_journal_restored_from_a_copy_of_its_records_is_taken_as_it_was(alone:
 
 def test_a_journal_restored_in_part_stays_stopped(alone: Scenario) -> None:
     alone.workers[0].end()
-    restore(alone, alone.read().by_place["events.person", 0][:-1])
+    restore(alone, alone.read().by_place[TopicPartition("events.person", 0)][:-1])
     stops(alone.start("b"), "ends at offset 19", "40", "offset 38")
 
 
@@ -222,14 +227,16 @@ def accept(scenario: Scenario, *options: str) -> tuple[int, dict[str, Any]]:
 def kept(scenario: Scenario) -> Path:
     """The outcomes of all commands, kept in a file."""
     file = scenario.folder / "kept.jsonl"
-    file.write_bytes(b"\n".join(record.value or b"" for record in scenario.read().by_place["outcomes.person", 0]))
+    file.write_bytes(
+        b"\n".join(record.value or b"" for record in scenario.read().by_place[TopicPartition("outcomes.person", 0)])
+    )
     return file
 
 
 def test_a_restored_journal_of_which_only_offsets_were_known_is_accepted_by_kept_heads(alone: Scenario) -> None:
     alone.workers[0].end()
     heads = kept(alone)
-    restore(alone, alone.read().by_place["events.person", 0])
+    restore(alone, alone.read().by_place[TopicPartition("events.person", 0)])
 
     async def commit() -> None:
         """Commit for the group as the release before did."""
@@ -276,7 +283,7 @@ def test_a_journal_that_cannot_be_restored_is_accepted_only_with_its_loss(
 
     def answers() -> Counter[str]:
         alone.read_anew()
-        records = alone.read().by_place["outcomes.person", 0][COUNT:]
+        records = alone.read().by_place[TopicPartition("outcomes.person", 0)][COUNT:]
         return Counter(json.loads(record.value or b"")["status"] for record in records)
 
     eventually(lambda: answers().total() == COUNT, "all that waited is answered", told=alone.told)

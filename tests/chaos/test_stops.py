@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from aiokafka.structs import TopicPartition
 from chaos_chain import cid_of
 from chaos_commands import Ask, command, persons, rename
 from chaos_journal import block, command_value, write
@@ -48,7 +49,9 @@ def begun(people: Scenario) -> Scenario:
 
 def answered(scenario: Scenario) -> set[int]:
     """The offsets of persons' commands in partition 0 that have an outcome."""
-    return {int(each.headers["command-offset"]) for each in scenario.read().by_place["outcomes.person", 0]}
+    return {
+        int(each.headers["command-offset"]) for each in scenario.read().by_place[TopicPartition("outcomes.person", 0)]
+    }
 
 
 def stopped(worker: Worker, shard: str, *words: str) -> str:

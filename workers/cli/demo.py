@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from annals.workers.cli.arguments import AS_JSON
-from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
-from annals.workers.cli.stopping import interrupt_on_signals
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, INTERRUPTED, CannotAskError
+from annals.workers.cli.stopping import end_at_once_on_signals, interrupt_on_signals
 
 if TYPE_CHECKING:
     from annals.workers.tools.demo.show import Show
@@ -35,10 +35,12 @@ def demo(data_dir: str | None, *, as_json: bool) -> int:
     # However it is asked to end, it ends as after a Ctrl-C: in order, with nothing left. In a script's background job
     # that one is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    interrupt_on_signals()
+    end_at_once_on_signals(signal.SIGINT, status=INTERRUPTED)  # the imports take a second, and begin nothing
     from annals.workers.tools.demo.memory import NotOurFolderError
     from annals.workers.tools.demo.run import run
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupt_on_signals()
     try:
         found = run(_show(as_json=as_json), Path(data_dir) if data_dir else None)
     except NotOurFolderError as error:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 DONE: Final = 0
 ANSWER_IS_NO: Final = 1
 COULD_NOT_ASK: Final = 2
+INTERRUPTED: Final = 130  # what a shell says of SIGINT
 
 
 NO: Final = frozenset({404, 409, 412, 422})

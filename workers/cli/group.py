@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import click
 
-from annals.workers.cli.failures import COULD_NOT_ASK, CannotAskError, described
+from annals.workers.cli.failures import COULD_NOT_ASK, INTERRUPTED, CannotAskError, described
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.output import OutputError, flush, guard_streams, print_nothing_more
 
@@ -87,8 +87,8 @@ def main(arguments: list[str] | None = None) -> Any:
         status = annals.main(arguments, prog_name="annals", standalone_mode=False)
         flush()
     except click.exceptions.Abort:
-        # Ctrl-C, where the command has no own meaning for it; what a shell says of SIGINT.
-        sys.exit(130)
+        # Ctrl-C, where the command has no own meaning for it.
+        sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
-def end_at_once_on_signals(*more: signal.Signals) -> None:
-    """End by the status of a command that is done, until what runs has handlers of its own.
+def end_at_once_on_signals(*more: signal.Signals, status: int = DONE) -> None:
+    """End by a status, until what runs has handlers of its own.
 
     Nothing has been begun or printed. An exception would be raised wherever the import stands: one in a callback of the
-    interpreter is printed and forgotten, and the stop with it.
+    interpreter is printed and forgotten, and the stop with it, and a native module may not be ready for one.
     """
     for number in (*STOP_SIGNALS, *more):
         if signal.getsignal(number) is not signal.SIG_IGN:  # SIGHUP under nohup
-            signal.signal(number, _end_at_once)
+            signal.signal(number, lambda *_: os._exit(status))
 
 
 def interrupt_on_signals() -> None:
@@ -49,7 +49,3 @@ async def until_told_to_end(printing: Coroutine[Any, Any, Any]) -> None:
         if not error.is_reader_gone:
             raise
         print_nothing_more()
-
-
-def _end_at_once(*_: object) -> None:
-    os._exit(DONE)

@@ -188,7 +188,7 @@ async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Dec
                 wanted -= others
                 # Nobody else writes it from the fence on, and each of these transactions leaves it as it is.
                 progress = await writer.own_progress() if rows else None
-                for some in _chunks(rows):
+                for some in _some_at_a_time(rows):
                     under_way = set(map(_attempt_of, some))
                     await _write(writer, some, decide, progress)
                     wanted -= under_way
@@ -233,7 +233,7 @@ def _attempt_of(row: Row) -> Attempt:
     return (row.cid, row.attempt)
 
 
-def _chunks(rows: list[Row]) -> Iterator[list[Row]]:
+def _some_at_a_time(rows: list[Row]) -> Iterator[list[Row]]:
     for begin in range(0, len(rows), ROWS):
         yield rows[begin : begin + ROWS]
 

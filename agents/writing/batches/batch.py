@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Limits", "Tally"]
 
 PLAN_COMMANDS: Final = 64
-CHUNK_BYTES: Final = 65_536  # of larger commands fewer: between two chunks somebody looks at the clock
+PLAN_BYTES: Final = 65_536  # of larger commands fewer: between two plans somebody looks at the clock
 
 
 class Tally:
@@ -126,7 +126,7 @@ class Batch:
                 return
 
     def _decide_some(self, records: Sequence[CommandRecord], at: int) -> int:
-        """Decide some records from a place on, and return how many: as a chunk, or where that fails the first alone."""
+        """Decide some records from a place on, and return how many: by one plan, or if that fails the first alone."""
         if at >= self._alone_until:
             some = _some_of(records, at)
             plan, _ = self._planned(some)
@@ -201,7 +201,7 @@ class Batch:
             self.tally.statuses[status] += 1
 
     def _write(self, plan: DecisionPlan) -> tuple[int, Exception | None]:
-        """Seal and answer what a chunk plans, in order, and record it in the working set.
+        """Seal and answer what a plan has, in order, and record it in the working set.
 
         Return how many of its records are done, and what went wrong with the one behind them, if anything did.
         """
@@ -298,9 +298,9 @@ class Batch:
 
 
 def _some_of(records: Sequence[CommandRecord], at: int) -> Sequence[CommandRecord]:
-    """Return the records of one chunk: so many, or so many bytes, as are decided in a moment."""
+    """Return the records of one plan: so many, or so many bytes, as are decided in a moment."""
     some = records[at : at + PLAN_COMMANDS]
     size = sum([len(record.value or b"") for record in some])
-    while size > CHUNK_BYTES and len(some) > 1:
+    while size > PLAN_BYTES and len(some) > 1:
         some, size = some[: len(some) // 2], sum([len(record.value or b"") for record in some[: len(some) // 2]])
     return some

@@ -1,6 +1,6 @@
 """The plan for a few dozen commands: all are read, then all are decided. `Batch` seals their events and answers them.
 
-Phase by phase, a few dozen at a time, code and data stay in the processor's caches (docs/adr/0010-chunks.md). Planning
+Phase by phase, a few dozen at a time, code and data stay in the processor's caches (docs/adr/0010-plans.md). Planning
 has no effect. A command that expects a head which an earlier command of the plan will make ends the plan: it is planned
 again once that event is sealed.
 

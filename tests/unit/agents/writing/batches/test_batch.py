@@ -1,4 +1,4 @@
-"""The batch of commands against a store in memory: answers in order, chunks that end where they must."""
+"""The batch of commands against a store in memory: answers in order, plans that end where they must."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
