@@ -183,6 +183,9 @@ class DeliveryTelemetry(Protocol):
     def uncertain(self) -> None:
         """Count a transaction whose end is not known."""
 
+    def defect(self, error: Exception) -> None:
+        """Count what nobody foresaw; it is tried again."""
+
     def fenced(self) -> None:
         """Count a fence by another writer."""
 
