@@ -108,7 +108,9 @@ class Acknowledged:
         found = []
         if seen.committed_journal_end is not None or seen.last_event is not None:
             found.append(Known(seen.committed_journal_end or 0, seen.last_event))
-        if self.known.end > seen.accepted_until and self.known not in found:
+        # Behind the last event that counts there are markers alone, of which another worker may have seen fewer.
+        end = self.known.end if self.known.last is None else self.known.last.offset + 1
+        if end > seen.accepted_until and self.known not in found:
             found.append(self.known)
         return found
 

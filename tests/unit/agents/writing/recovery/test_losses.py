@@ -124,14 +124,25 @@ async def test_what_this_worker_knew_is_asked_for_after_an_uncertain_end_too():
     assert scene.log.calls.count("commit") == 2
 
 
-async def test_what_a_person_gave_up_is_not_asked_for():
-    scene = Scene(known=Known(41, EventAt(38, GONE)))
+@pytest.mark.parametrize("end", [41, 43])
+async def test_what_a_person_gave_up_is_not_asked_for(end):
+    """Goes red when a marker that this worker alone had seen behind it stops the shard for the same loss once more."""
+    scene = Scene(known=Known(end, EventAt(38, GONE)))
     (last,) = persons(scene, 5)
     remembered(scene, GroupMetadata(2, EventAt(0, last), 41))
     scene.command("Bea", type_="RenamePerson", aggregate_id="p-5")
     async with running(scene):
         assert await scene.answered(1) == ["accepted"]
     assert scene.log.metadata.accepted_until == 41
+
+
+async def test_an_event_behind_what_a_person_gave_up_is_asked_for():
+    scene = Scene(known=Known(43, EventAt(41, GONE)))
+    (last,) = persons(scene, 5)
+    remembered(scene, GroupMetadata(2, EventAt(0, last), 41))
+    async with running(scene):
+        await scene.until(Phase.STOPPED)
+    assert "it reached 43 before" in scene.shard.reason
 
 
 async def folded(scene: Scene) -> MemoryStore:
