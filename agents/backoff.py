@@ -14,6 +14,7 @@ FIRST_S: Final = 0.5
 LAST_S: Final = 30.0
 LASTING_S: Final = 10.0  # failures that go on for so long do not pass by themselves; the last one is over behind it
 FORGOTTEN_S: Final = 60.0  # also where nothing is tried any more: an attempt may take half of it
+ANEW_S: Final = 120.0  # failures so far apart do not go on; an attempt that waits for brokers may take most of it
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,7 @@ class Backoff:
     def _take(self) -> float:
         now = asyncio.get_running_loop().time()
         first, last = self._failed or (now, now)
-        self._failed = (first if now - last < FORGOTTEN_S else now), now
+        self._failed = (first if now - last < ANEW_S else now), now
         wait_s, self._next_s = self._next_s, min(2 * self._next_s, self._last_s)
         return wait_s
 

@@ -124,7 +124,7 @@ class Withdrawal:
         except (KafkaError, OSError, asyncio.CancelledError):
             if is_task_cancelled():
                 raise
-            return False  # as long as nobody knows, the worker stays where it is, or tries to come back
+            return not is_member  # as long as nobody knows, the worker stays where it is, in the group or outside
         others = [member for member in members if not self._instance_id or member.instance_id != self._instance_id]
         return len(others) > (1 if is_member and not self._instance_id else 0)
 

@@ -72,7 +72,8 @@ class Reached(dict[TopicPartition, int]):
     def __init__(self, reached: Mapping[TopicPartition, int] | None = None) -> None:
         """Take what is known."""
         super().__init__(reached or {})
-        self._named: dict[TopicPartition, int] = {}  # the last record that a group's offset names, or will
+        # What a group's offset names, or will. A partition's writers share it: each writes `progress` with each commit.
+        self._last: dict[TopicPartition, int] = {}
 
     def checked(
         self,
@@ -96,8 +97,8 @@ class Reached(dict[TopicPartition, int]):
                     if base < before[where]:
                         raise lost(where, base, before[where])
                     self[where] = max(self.get(where, 0), base + batch.count)
-                    self._named[where] = base + batch.count - 1
-            words = [f"{word}={self._named[where]}" for word, where in named.items() if where in self._named]
+                    self._last[where] = base + batch.count - 1
+            words = [f"{word}={self._last[where]}" for word, where in named.items() if where in self._last]
             return " ".join([*words, f"{INCARNATION}={incarnation}"])
 
         return check
@@ -121,7 +122,7 @@ class Reached(dict[TopicPartition, int]):
         """
         found = await committed_here(client, group, journal)
         for where in named.values():
-            self._named.pop(where, None)  # what became of the last transaction shows in what was found
+            self._last.pop(where, None)  # what became of the last transaction shows in what was found
         if found is None:
             return None
         offset, said = found
@@ -139,14 +140,14 @@ class Reached(dict[TopicPartition, int]):
                 raise PartitionLostEndError(message, end, where)
             if await is_overwritten(client, where, known[where]):  # by whoever noticed it, and took that back
                 raise lost(where, known[where], reached)
-            self[where], self._named[where] = max(self.get(where, 0), reached), known[where]
+            self[where], self._last[where] = max(self.get(where, 0), reached), known[where]
         return offset
 
     def forget(self, topics: Collection[str]) -> None:
         """Forget how far these topics reached: they are begun anew."""
         for where in [where for where in self if where.topic in topics]:
             del self[where]
-            self._named.pop(where, None)
+            self._last.pop(where, None)
 
 
 class ReachedWatch:

@@ -167,7 +167,10 @@ class WebhookPoster:
         except Exception:  # a defect, not of the endpoint; unanswered, it would pass for one that did not answer
             log.exception("webhook could not be posted", subscription=self._name)
             self._metrics.posted(self._name, WORKER_FAILED, self._clock.monotonic() - began)
-            verdict = Verdict(NACK, WORKER_FAILED)
+            # As a failure of the endpoint, so that its circuit opens where it meets each event.
+            verdict = Verdict(NACK, WORKER_FAILED, is_failure=True)
+            self._tell(verdict)
+            is_told = True
         finally:
             if not is_told:
                 circuit.dropped()

@@ -255,7 +255,8 @@ class RoutedShard:
         found: RowPage = await self._ask(ask(index=dict(index), also=[dict(each) for each in also]))
         if found.indexes > len(also):
             return found
-        return union_of([found, *[await self._ask(ask(index=dict(each))) for each in also]], limit)
+        others: list[RowPage] = await asyncio.gather(*(self._ask(ask(index=dict(each))) for each in also))
+        return union_of([found, *others], limit)
 
     async def _ask(self, question: Question, deadline: float | None = None) -> Any:
         """Put a question to who has the partition, or to a standby; where it has moved, to who has it then.

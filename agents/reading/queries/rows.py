@@ -125,7 +125,7 @@ def find_tree(
 
     parent: the index whose values are ids of rows, and the column that has them. A ring is walked once. The way leads
     down from the root; where very many rows are below it, up from each row that is next in the order of an answer. Of
-    those it finds none that is more than DEEPEST below the root.
+    those it may leave out what is more than DEEPEST below the root.
 
     Raises:
         VersionMissingError: no rows of this version were ever folded here.

@@ -189,6 +189,7 @@ class RekeyedShard(Answers):
                 fold = await self._open()
                 await self._follow(fold)
             except StoppedError as error:
+                self._last_failure = str(error)
                 self._stop(await self._why(error))
             except (StaleStateError, UnreachableError) as error:
                 self._last_failure = str(error)
@@ -199,7 +200,8 @@ class RekeyedShard(Answers):
                 await self._store_failed(StoreDamagedError(str(error)))
             except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
                 self._log.exception("the fold of a re-keyed stream failed")
-                await self._leave(f"{type(error).__name__}: {error}")
+                self._last_failure = f"{type(error).__name__}: {error}"
+                await self._leave(self._last_failure)
             await self._backoff.wait()
 
     async def close(self) -> None:
@@ -360,7 +362,8 @@ class RekeyedShard(Answers):
         self._woken.set()
 
     async def _store_failed(self, error: StoreError) -> None:
-        await self._leave(f"the store cannot be used: {error}")
+        self._last_failure = f"the store cannot be used: {error}"
+        await self._leave(self._last_failure)
         await self._damaged.set_aside(error, self._tell)
 
     def _tell(self, reason: str) -> None:
@@ -369,6 +372,5 @@ class RekeyedShard(Answers):
     async def _leave(self, reason: str) -> None:
         """Close the store as soon as the questions to it are answered."""
         self._phase, self._reason, self._fold = OPENING, reason, None
-        self._last_failure = reason
         self._end_at_opening = NOT_ASKED
         await self._open_store.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from annals.agents.backoff import FORGOTTEN_S, LASTING_S, Backoff, run_again
+from annals.agents.backoff import ANEW_S, FORGOTTEN_S, LASTING_S, Backoff, run_again
 
 
 async def test_it_doubles_up_to_the_limit_and_begins_anew(monkeypatch):
@@ -69,12 +69,22 @@ async def test_a_failure_of_long_ago_is_none_of_those_that_go_on(monkeypatch):
     time, backoff = Time(monkeypatch), Backoff(0.5, 0.5)
     await backoff.wait()
     backoff.reset()
-    await time.pass_by(FORGOTTEN_S)
+    await time.pass_by(ANEW_S)
     await backoff.wait()
     assert not backoff.is_lasting
     await time.pass_by(LASTING_S)
     await backoff.wait()
     assert backoff.is_lasting
+
+
+async def test_failures_of_attempts_that_take_long_go_on_too(monkeypatch):
+    """Goes red when a delivery whose brokers let each of its requests time out stands still and is not told."""
+    time, backoff = Time(monkeypatch), Backoff(0.5, 10.0)
+    await backoff.wait()
+    for _ in range(20):
+        await time.pass_by(70.0)
+        await backoff.wait()
+        assert backoff.is_lasting
 
 
 async def test_what_fails_is_run_again_until_it_returns(monkeypatch):

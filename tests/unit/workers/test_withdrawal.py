@@ -10,6 +10,7 @@ from annals.agents.folding.damage import Failing
 from annals.agents.ports import StoreUnavailableError
 from annals.workers.tools.simulation.loop import SimulatedLoop
 from annals.workers.withdrawal import FIRST_RETRY_S, LAST_RETRY_S, PATIENCE_S, Withdrawal
+from processes import free_port
 
 JOINS_S = 3.0
 LEAVES_S = 1.0
@@ -103,3 +104,10 @@ def test_one_that_left_is_soon_back_where_the_last_of_the_others_is_gone(run):
         return longest
 
     assert run(history()) < 2 * FIRST_RETRY_S + JOINS_S
+
+
+async def test_where_nobody_knows_who_is_there_it_stays_where_it_is():
+    """Goes red when a worker without stores comes back to others because one question to a broker failed."""
+    nobody = Withdrawal({"bootstrap_servers": f"127.0.0.1:{free_port()}", "request_timeout_ms": 1_000}, "annals", None)
+    assert not await nobody._has_others(is_member=True)  # in the group: it does not leave
+    assert await nobody._has_others(is_member=False)  # outside: it does not come back

@@ -96,7 +96,7 @@ class Documents(Waiting, frozen=True):
 
 
 class Locations(Waiting, frozen=True):
-    """What lies under a location, at any depth? Of very many, what is up to 10,000 deep."""
+    """What lies under a location, at any depth? Of very many, some may be left out that are more than 10,000 deep."""
 
     under: Id
 

@@ -82,8 +82,7 @@ class Telemetry:
     def defect(self, error: Exception) -> None:
         """Tell what a catch-up or a delivery met that is no fault's, though it would try again."""
         self.uncertain()
-        if not isinstance(error, EXPECTED):
-            self._failed(error)
+        self._failed(error)
 
     def fenced(self) -> None:
         """Count a fence by another publisher."""

@@ -59,7 +59,8 @@ GRANTED = [
     for part in (WORKER, PUBLISHING, SUBSCRIPTIONS, REACTING, REACTIONS, PARKED, DEAD_LETTERS, REPLAYS)
     for right in ALL[part]
 ]
-# What is taken away, and what is then said: in readiness, by the name of the topic or id, and the right.
+# What is taken away, and what is then said: in readiness, by the name of the topic or id, and the right. Not what is
+# read when a publisher opens alone (`progress`): one that publishes lacks nothing without it.
 MISSING = [
     ("subscribers.", "Write", "the user needs Write on the topic: acl.subscribers."),
     ("progress", "Write", "the user needs Write on the topic: acl.progress-"),

@@ -166,7 +166,8 @@ async def test_the_way_up_a_tree_is_of_bounded_length(monkeypatch):
                 after = page.after
                 if page.until is None:
                     break
-            assert found[: len(wanted)] == [f"l-{number:02}" for number in wanted]
+            # Deeper ones are found where they come behind their parents.
+            assert found[: len(wanted) or None] == [f"l-{number:02}" for number in wanted]
 
 
 async def test_a_partition_that_does_not_answer_is_named():
