@@ -68,8 +68,8 @@ async def test_what_fails_again_and_again_is_paused_and_the_publisher_never_open
     """Goes red when a task's exception is the publisher's: every other subscription of the partition began again."""
     made, definition = KINDS[kind]
     world = World("bad", "other")
-    fenced = []
-    monkeypatch.setattr(world.counts, "uncertain", lambda: fenced.append(1))
+    told_of: list[Exception] = []
+    monkeypatch.setattr(world.counts, "defect", told_of.append)
     failed = failing(monkeypatch, made, "_step", "bad")
     await begun(world, "bad", **definition)
     async with world.shard() as shard, world.publisher(shard) as publisher:
@@ -86,7 +86,7 @@ async def test_what_fails_again_and_again_is_paused_and_the_publisher_never_open
         await eventually(lambda: has(world, "other", 4))
         assert publisher.phase == PUBLISHING
     assert phases <= {"closed"}
-    assert len(failed) == len(fenced) == MOST_IN_A_ROW
+    assert len(failed) == len(told_of) == MOST_IN_A_ROW
     reason = world.subscriptions.paused["bad"]
     assert reason.startswith("behind offset 0 it failed with ZeroDivisionError at test_one_stops_alone:")
     assert "what it was given" not in reason
