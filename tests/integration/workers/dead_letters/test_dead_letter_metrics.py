@@ -41,10 +41,16 @@ class Read:
         self.records: dict[TopicPartition, list[int]] = {}
 
     async def range(
-        self, client: AIOKafkaClient, where: TopicPartition, start: int, end: int, most_bytes: int = FETCH_BYTES
+        self,
+        client: AIOKafkaClient,
+        where: TopicPartition,
+        start: int,
+        end: int,
+        most_bytes: int = FETCH_BYTES,
+        **options: Any,
     ) -> AsyncGenerator[list[Any]]:
         self.asked.setdefault(where, []).extend(range(start, end))
-        async for records in read_range(client, where, start, end, most_bytes):
+        async for records in read_range(client, where, start, end, most_bytes, **options):
             self.records.setdefault(where, []).extend(record[0] for record in records)
             yield records
 
