@@ -15,11 +15,13 @@ from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.protocol import ConsumerProtocol, ConsumerProtocolMemberAssignment
 from aiokafka.errors import (
+    CommitFailedError,
     GroupLoadInProgressError,
     KafkaConnectionError,
     KafkaError,
     NoError,
     RebalanceInProgressError,
+    UnknownTopicOrPartitionError,
 )
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
@@ -54,6 +56,16 @@ class LastingCoordinator(GroupCoordinator):
         if self.membership is None or not isinstance(request, _MEMBERSHIP_REQUESTS):
             return await super()._send_req(request)
         return await self._ask_group(request, self.membership)
+
+    async def _do_commit_offsets(self, assignment: Any, offsets: Any) -> None:
+        """Commit once. For a topic that was deleted aiokafka would ask without end, and no rebalance could begin."""
+        try:
+            await super()._do_commit_offsets(assignment, offsets)
+        except UnknownTopicOrPartitionError as error:
+            # In the words by which Faust knows that nothing is wrong with the application.
+            raise CommitFailedError(
+                f"{error}: a topic is gone, and the group is about to be or already rebalanced"
+            ) from error
 
     async def _ask_group(self, request: Any, membership: Membership) -> Any:
         is_joining, asked_at = isinstance(request, _JOINING_REQUESTS), loop_time()
