@@ -45,3 +45,9 @@ def stopped_by(kind: str, topic: str, partition: int, defect: Defect) -> Stopped
         f"code of the aggregate or of the worker; the command is kept, and is decided by a release that can: run the "
         f"one before this, or one that is mended."
     )
+
+
+def told(offset: int, error: Exception) -> str:
+    """Return how something failed, by its type and place: the text of an exception may have personal data."""
+    _, error_type, raised_at = defect_of(offset, error)
+    return f"it failed with {error_type} at {raised_at}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from annals.agents.defects import MOST_IN_A_ROW, NO_DEFECTS, defect_of
+from annals.agents.defects import MOST_IN_A_ROW, NO_DEFECTS, told
 from annals.agents.publishing.selection import Halt
 
 log = structlog.get_logger(__name__)
@@ -29,8 +29,7 @@ class Failures:
         It stops with the fifth in a row, unless memory, a store or the machine failed: that says nothing of it.
         """
         log.error("what works for a subscription failed", subscription=self._name, exc_info=error)
-        _, error_type, raised_at = defect_of(offset, error)
-        self.last = f"it failed with {error_type} at {raised_at}"
+        self.last = told(offset, error)
         if not isinstance(error, NO_DEFECTS):
             self._in_a_row += 1
         if self._in_a_row < MOST_IN_A_ROW:

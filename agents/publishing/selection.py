@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from annals.agents.defects import NO_DEFECTS, defect_of
+from annals.agents.defects import NO_DEFECTS, told
 from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.records import Attributes, VersionNotHadError, form_of
@@ -167,8 +167,7 @@ def _outgoing(source: JournalEvent, each: Subscribed, decider: Decider[Any], for
 
 
 def _failed(source: JournalEvent, error: Exception) -> JudgingFailedError:
-    _, error_type, raised_at = defect_of(source.offset, error)
-    return JudgingFailedError(f"it failed with {error_type} at {raised_at}, a defect")
+    return JudgingFailedError(f"{told(source.offset, error)}, a defect")
 
 
 def _judged(source: JournalEvent, each: Subscribed, decider: Decider[Any], forms: dict[Any, Form]) -> Outgoing | None:
