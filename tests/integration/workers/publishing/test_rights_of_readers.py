@@ -87,7 +87,7 @@ ASKED = [
     ("acks.", "Write", "POST", "/v1/subscriptions/answered/acks", {"cid": "…", "verdict": "ack"}),
     ("dead-letters", "Read", "GET", "/v1/dead-letters", None),
     ("commands.person", "Write", "POST", "/v1/commands", {
-        "kind": "person", "aggregate_id": "p-9", "type": "RegisterPerson", "data": {"name": "Ada"},
+        "kind": "person", "aggregate_id": "asked", "type": "RegisterPerson", "data": {"name": "Ada"},
     }),
 ]  # fmt: skip
 # Of which a worker keeps in memory what they say.
@@ -103,12 +103,12 @@ class Readers:
         self.sent = 0
 
     def register(self) -> str:
-        """Have a person decided; its id."""
+        """Have a person decided that was not there; its id."""
         self.sent += 1
         name = f"p-{self.sent}"
         command = {"kind": "person", "aggregate_id": name, "type": "RegisterPerson", "data": {"name": "Ada"}}
         done = self.cluster.run(self.cluster.environment(), "send", said=json.dumps(command) + "\n")
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 0 and json.loads(done.stdout)["events"], done.stdout + done.stderr
         return name
 
     def asked(self, method: str, path: str, body: Any = None) -> Any:
