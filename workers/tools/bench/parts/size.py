@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from annals.workers.tools.bench.plan import Plan
     from annals.workers.tools.bench.shard_model import Cost
 
-MOST_TIMES: Final = 1.2
+MOST_TIMES: Final = 1.5
 
 METHOD: Final = """\
 In this process, without Kafka: partitions of `person` with RocksDB and the caches of a worker's default settings, one
