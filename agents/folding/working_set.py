@@ -14,6 +14,8 @@ from annals.agents.folding.voids import all_voids
 from annals.agents.ports import Aggregate, Changes, Stored, StoreDamagedError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import CommandEvents, Position, ShardStore
 
@@ -80,6 +82,12 @@ class WorkingSet:
         """Return the events of a command (`ports.command_key`) that its aggregate has seen; None if there are none."""
         found = self._commands.get(command)
         return found if found is not None else self._store.command(command)
+
+    def commands(self, commands: Sequence[bytes]) -> dict[bytes, CommandEvents | None]:
+        """Return the same of several commands, by command: the store is asked once."""
+        unknown = [each for each in commands if each not in self._commands]
+        found = dict(zip(unknown, self._store.commands(unknown), strict=True))
+        return {each: found[each] if each in found else self._commands[each] for each in commands}
 
     def record(self, key: bytes, aggregate: Aggregate, command: bytes, events: CommandEvents) -> None:
         """Take an aggregate's new standing, and the events of the command that made it."""

@@ -50,6 +50,16 @@ def test_changes_are_there_with_their_position(store):
     assert store.voids() == {OTHER: (b"p-2", b"c-9")}
 
 
+def test_several_commands_are_looked_up_at_once_in_the_order_asked_for(store):
+    keys = [command_key(b"p-1", b"c-%d" % number) for number in range(100)]
+    store.apply(changes(commands={key: (number, [(HEAD, "A")]) for number, key in enumerate(keys) if number % 3}))
+    asked = [*reversed(keys), keys[1], b""]
+    found = store.commands(asked)
+    assert found == [store.command(key) for key in asked]
+    assert sum(each is None for each in found) == 35
+    assert store.commands([]) == []
+
+
 def test_voids_are_read_in_pieces_of_bounded_size(store):
     cids = [bytes([number]) * 36 for number in range(1, 6)]
     store.apply(changes(aggregates={b"p-1": ADA}, voids={cid: (b"p-2", cid) for cid in reversed(cids)}))

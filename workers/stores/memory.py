@@ -8,7 +8,7 @@ from annals.agents.ports import VOIDS_BYTES, Stored
 from annals.workers.stores.layout import START, VOIDS, encode_void, next_voids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from annals.agents.ports import Changes, CommandEvents, Position
 
@@ -34,6 +34,10 @@ class MemoryStore:
     def command(self, command: bytes) -> CommandEvents | None:
         """Return the events of a command (`ports.command_key`); None if it caused none."""
         return self._commands.get(command)
+
+    def commands(self, commands: Sequence[bytes]) -> list[CommandEvents | None]:
+        """Return what `command` returns for each of several."""
+        return [self._commands.get(each) for each in commands]
 
     def is_void(self, cid: bytes) -> bool:
         """Whether a CID is that of a void event."""

@@ -212,6 +212,14 @@ class RocksStore(Database):
         value = self._get(COMMANDS + command)
         return None if value is None else decode_events(value)
 
+    def commands(self, commands: Sequence[bytes]) -> list[CommandEvents | None]:
+        """Return what `command` returns for each of several."""
+        try:
+            values = self._db.get([COMMANDS + each for each in commands])
+        except Exception as error:
+            raise store_error(error, self.folder) from error
+        return [None if value is None else decode_events(value) for value in values]
+
     def is_void(self, cid: bytes) -> bool:
         """Whether a CID is that of a void event."""
         return self._get(VOIDS + cid) is not None

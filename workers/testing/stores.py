@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from annals.workers.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from annals.agents.ports import CommandEvents, ShardStore, Stored, StoreDamagedError, StoreUnavailableError
 
 
@@ -23,6 +25,10 @@ class DamagedStore(MemoryStore):
         raise self._damage
 
     def command(self, command: bytes) -> CommandEvents | None:  # noqa: ARG002 - whichever it is
+        """Raise the damage."""
+        raise self._damage
+
+    def commands(self, commands: Sequence[bytes]) -> list[CommandEvents | None]:  # noqa: ARG002 - whichever they are
         """Raise the damage."""
         raise self._damage
 

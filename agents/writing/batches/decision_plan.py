@@ -141,20 +141,19 @@ class DecisionPlan:
         """Decide in order, each on the state that those before it leave."""
         setting, planned_commands = self._setting, self.commands
         decider, working_set, now = setting.decider, setting.working_set, setting.now
-        evolve, aggregate, stored_events = decider.evolve, working_set.aggregate, working_set.command
+        evolve = decider.evolve
         typed = [parsed(decider, planned.command) for planned in planned_commands]
-        standing: dict[bytes, Aggregate] = {}
+        standing = {key: working_set.aggregate(key) for key in {planned.key: None for planned in planned_commands}}
+        # An aggregate that is absent has seen none. All at once: the more ids there are, the longer one takes alone.
+        stored = working_set.commands([each.dedup_key for each in planned_commands if standing[each.key].version])
         earlier: dict[bytes, PlannedCommand] = {}
         for planned, command in zip(planned_commands, typed, strict=True):
             key = planned.key
-            current = standing[key] if key in standing else aggregate(key)
-            version = current.version
-            planned.aggregate = current
-            if version:
-                dedup_key = planned.dedup_key  # 3. deduplicate
-                planned.earlier_events = earlier[dedup_key] if dedup_key in earlier else stored_events(dedup_key)
-                if planned.earlier_events is not None:
-                    continue
+            current = planned.aggregate = standing[key]
+            dedup_key = planned.dedup_key  # 3. deduplicate
+            planned.earlier_events = earlier[dedup_key] if dedup_key in earlier else stored.get(dedup_key)
+            if planned.earlier_events is not None:
+                continue
             found = evaluate(decider, planned.command, command, current, now)  # 4. evaluate
             if not found:
                 continue
@@ -167,5 +166,5 @@ class DecisionPlan:
             planned.state = state
             planned.events = found
             # without its head, which the seal makes: nobody asks for it before
-            standing[key] = Aggregate(version + len(found), None, current.recorded_at, state)
+            standing[key] = Aggregate(current.version + len(found), None, current.recorded_at, state)
             earlier[planned.dedup_key] = planned

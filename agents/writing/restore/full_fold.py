@@ -23,7 +23,7 @@ from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import VOIDS_BYTES, Position, StaleStateError, StoppedError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Changes, CommandEvents, LogRecovery, ShardStore, Stored
@@ -62,6 +62,9 @@ class _Watched:
 
     def command(self, command: bytes) -> CommandEvents | None:
         return self._store.command(command)
+
+    def commands(self, commands: Sequence[bytes]) -> Sequence[CommandEvents | None]:
+        return self._store.commands(commands)
 
     def is_void(self, cid: bytes) -> bool:
         return self._store.is_void(cid)

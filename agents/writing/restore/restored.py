@@ -113,6 +113,10 @@ class RestoredStore:
             self.has_failed = True
             raise UnresolvedCommandError(f"a command was looked up before it was resolved: {command!r}") from None
 
+    def commands(self, commands: Sequence[bytes]) -> list[CommandEvents | None]:
+        """Return what `command` returns for each of several."""
+        return [self.command(each) for each in commands]
+
     def is_void(self, cid: bytes) -> bool:
         """Whether a CID is that of a void event."""
         return self.beside.is_void(cid)

@@ -8,7 +8,7 @@ from annals.agents.ports import VOIDS_BYTES, StoreDamagedError
 from annals.workers.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from annals.agents.ports import Changes, CommandEvents, Position, Stored
     from annals.workers.partitions import Key
@@ -74,6 +74,11 @@ class Handle:
         """Return the events of a command."""
         self._require_whole()
         return self.store.command(command)
+
+    def commands(self, commands: Sequence[bytes]) -> Sequence[CommandEvents | None]:
+        """Return the events of each of several commands."""
+        self._require_whole()
+        return self.store.commands(commands)
 
     def is_void(self, cid: bytes) -> bool:
         """Whether a CID is that of a void event."""

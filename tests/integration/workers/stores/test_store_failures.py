@@ -151,6 +151,16 @@ def test_damage_is_told_with_rocksdbs_words_and_folded_anew_once_it_is_set_aside
     store.close()
 
 
+def test_damage_is_told_where_several_commands_are_looked_up_at_once(root, folder, budget):
+    table = tables(folder)[0]
+    invert(table, table.stat().st_size * 7 // 8)  # commands are behind all aggregates
+    store = asyncio.run(open_store(root, IDENTITY, budget, "lz4"))
+    with pytest.raises(StoreDamagedError) as raised:
+        store.commands([command_key(b"p-%d" % number, b"c-%d" % number) for number in range(KEYS)])
+    assert raised.value.folder == str(folder)
+    store.close()
+
+
 def test_of_a_shards_damaged_stores_the_last_one_is_kept(root, folder, budget):
     for content in (b"first", b"second"):
         (folder / "CURRENT").write_bytes(content)
