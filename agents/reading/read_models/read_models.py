@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import structlog
 
 from annals.agents.ports import StoreError
+from annals.agents.reading.found import READING
 from annals.agents.reading.gathering.gather import STANDBY
 from annals.agents.reading.gathering.rows import VERSION_MISSING
 from annals.agents.reading.ports import NotReadyError
@@ -193,7 +194,7 @@ class ReadModels:
         state = (self._topic.revision, self._topic.is_read, self._kept())
         for shard in here.all():
             where = (shard.kind, shard.partition)
-            if shard.status().phase == "reading" and self._applied.get(where) != (shard, state):
+            if shard.status().phase == READING and self._applied.get(where) != (shard, state):
                 plan = self._plan(shard.kind, shard.followers())
                 shard.follow(plan.followers, plan.dropped)
                 for name, version in self._versions(shard.kind, "local"):
