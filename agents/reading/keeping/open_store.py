@@ -10,7 +10,7 @@ from annals.agents.ports import StoreDamagedError, StoreError
 from annals.agents.reading.ports import NotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from annals.agents.ports import JournalRecord, Position
     from annals.agents.reading.ports import ReadingStore, ReadView
@@ -58,6 +58,15 @@ class OpenStore:
         """
         with self._opened(why_not) as store, store.held() as rows:  # nothing is waited for: nobody closes it meanwhile
             return question(rows)
+
+    def write(self, rows: Mapping[bytes, bytes | None], why_not: Callable[[], str]) -> None:
+        """Write rows at once. why_not: why there is no store.
+
+        Raises:
+            NotReadyError: there is no store, or it cannot be written.
+        """
+        with self._opened(why_not) as store:
+            store.apply(rows)
 
     @contextmanager
     def _opened(self, why_not: Callable[[], str]) -> Iterator[ReadingStore]:
