@@ -12,6 +12,8 @@ from annals.agents.reading.ports import NotReadyError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    from structlog.typing import FilteringBoundLogger
+
     from annals.agents.ports import JournalRecord, Position
     from annals.agents.reading.ports import ReadingStore, ReadView
 
@@ -28,7 +30,9 @@ class Closes(Protocol):
 class OpenStore:
     """Holds a store, or none. name: whose it is, in messages."""
 
-    def __init__(self, stores: Closes, name: str, on_failure: Callable[[StoreError], None], log: Any) -> None:
+    def __init__(
+        self, stores: Closes, name: str, on_failure: Callable[[StoreError], None], log: FilteringBoundLogger
+    ) -> None:
         """Take what closes stores, and who acts on the failure that a question meets."""
         self._stores = stores
         self._name = name

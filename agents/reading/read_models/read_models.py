@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.gathering.rows import GatheredRows, RowSource
     from annals.agents.reading.ports import Follower, Key, Members
+    from annals.agents.reading.projecting.versions import Followed
     from annals.agents.reading.read_models.global_reader import GlobalReader
     from annals.agents.reading.read_models.other_members import Peers
     from annals.schemas.projection_record import ProjectionRecord
@@ -260,7 +261,7 @@ class ReadModels:
         asked = AskReached(new.name, new.version, version)
         return new.scope != GLOBAL or await self._others.have_reached(asked, peers)
 
-    def _plan(self, kind: str, known: Iterable[str]) -> Any:
+    def _plan(self, kind: str, known: Iterable[str]) -> Followed:
         records = self._topic.records if self._topic.is_read else None
         return followed(kind, self.projections, records, self._deciders, known, self._now_ms())
 

@@ -36,6 +36,7 @@ from annals.workers.api.routes.subscriptions import with_problems
 from annals.workers.registry import unknown_command
 
 if TYPE_CHECKING:
+    from annals.schemas.settlement import Action
     from annals.workers.api.http.routing import Call
 
 ASKED: Final = "dead letters"
@@ -175,7 +176,7 @@ class DeadLetters(Protocol):
 
     async def settle(
         self,
-        action: Any,
+        action: Action,
         selection: Selection,
         principal: str,
         path: str,
