@@ -65,7 +65,7 @@ class StandbyWiring(Protocol):
     def open(self, key: Key) -> Actor:
         """Return a new actor, which runs from now on, through rebalances: it is neither suspended nor resumed."""
 
-    def closed(self, key: Key, actor: Actor) -> None:
+    def closed(self, key: Key, actor: Any) -> None:
         """Take that an actor is closed."""
 
 

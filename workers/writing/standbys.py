@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.workers.clock import SystemClock
-    from annals.workers.partitions import Actor, Key
+    from annals.workers.partitions import Key
     from annals.workers.settings import Settings
     from annals.workers.telemetry import Metrics
 
@@ -91,7 +91,7 @@ class Standbys:
             releases=self._releases,
         )
 
-    def closed(self, key: Key, actor: Actor) -> None:
+    def closed(self, key: Key, actor: Any) -> None:
         """Forget the gauges of a partition that this worker is no standby of any more."""
         del actor
         self._metrics.forget_standby(key[0], str(key[1]))

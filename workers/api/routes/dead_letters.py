@@ -232,7 +232,7 @@ class DeadLetterRoutes:
         """Settle without sending anything."""
         return await self._settle(call, DISCARD, read_body(call.body, DISCARDS))
 
-    async def _settle(self, call: Call, action: str, asked: DeadLetterReplay) -> Answer:
+    async def _settle(self, call: Call, action: Action, asked: DeadLetterReplay) -> Answer:
         done = await with_problems(
             self._letters.settle(
                 action,
