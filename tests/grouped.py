@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,19 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from annals.workers.client import CommandClient
 from annals.workers.settings import Settings
-from processes import ENTRY_POINT, WITHIN_S, answer_of, free_port, own_environment, page_of, running, until, until_over
+from processes import (
+    ENTRY_POINT,
+    WITHIN_S,
+    annals,
+    answer_of,
+    free_port,
+    own_environment,
+    page_of,
+    running,
+    until,
+    until_over,
+)
+from whole_topics import records_of
 
 # A worker with other constants or fewer kinds, {"module:name": value}, with lines run first, {"exec": lines}, or with
 # another session of the process that reads, {"reading_session_ms": milliseconds}.
@@ -183,17 +195,40 @@ class Group:
         process = self._stack.enter_context(running(command, environment, log))
         return GroupWorker(process, port, log)
 
-    def annals(self, *arguments: str) -> subprocess.Popen[str]:
-        """Begin a command, with pipes."""
-        environment = own_environment(
+    @property
+    def environment(self) -> dict[str, str]:
+        """What leads a command to these topics."""
+        return own_environment(
             ANNALS_BOOTSTRAP_SERVERS=self.settings.bootstrap_servers,
             ANNALS_TOPIC_PREFIX=self.settings.topic_prefix,
             ANNALS_APP_ID=self.settings.app_id,
         )
+
+    def annals(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin a command, with pipes."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            [ENTRY_POINT, *arguments], env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+            [ENTRY_POINT, *arguments], env=self.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True
         )
+
+    def run(self, *arguments: str, said: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; said: its standard input. `settings` without their prefix."""
+        given = {f"ANNALS_{name}": value for name, value in settings.items()}
+        return annals(*arguments, environment=self.environment | given, said=said)
+
+    def said(self, *arguments: str, said: str = "", **settings: str) -> str:
+        """Run a command that succeeds, and return what it prints."""
+        done = self.run(*arguments, said=said, **settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def send(self, commands: Iterable[dict[str, Any]]) -> None:
+        """Send commands by `annals send`."""
+        self.said("send", said="".join(f"{json.dumps(command)}\n" for command in commands))
+
+    def records(self, topic: str) -> list[Any]:
+        """All committed records of a topic, named without the prefix."""
+        return records_of(self.settings.bootstrap_servers, f"{self.settings.topic_prefix}{topic}")
 
     def members(self, group: str | None = None) -> int:
         """How many members the broker counts in a group; None: in that of those who decide."""

@@ -237,7 +237,7 @@ async def read_to_the_ends(reader: GlobalReader, journals: Journals) -> AsyncIte
     """Run a reader that has read all that there is."""
     ends = {where: len(each) for where, each in journals.records_of.items() if where[0] in journals.kinds}
     async with run_meanwhile(reader):
-        await until(lambda: all(reader._read_until.get(where) == end for where, end in ends.items()))
+        await until(lambda: all(reader.positions.read_until.get(where) == end for where, end in ends.items()))
         yield
 
 

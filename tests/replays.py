@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from distributions import installed
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -38,14 +40,8 @@ class Never:
 
 def registered(folder: Path) -> str:
     """A distribution in a folder that registers two handlers; what PYTHONPATH is to be."""
-    (folder / "replayhandlers.py").write_text(HANDLER)
-    info = folder / "replayhandlers-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: replayhandlers\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(
-        "[annals.replay_handlers]\nonce = replayhandlers:once\nnever = replayhandlers:Never\n"
-    )
-    return str(folder)
+    entry_points = "[annals.replay_handlers]\nonce = replayhandlers:once\nnever = replayhandlers:Never\n"
+    return installed(folder, "replayhandlers", entry_points, replayhandlers=HANDLER)
 
 
 def copied(bootstrap: str, topic: str, count: int) -> list[Any]:

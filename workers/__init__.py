@@ -5,7 +5,7 @@ A map, in the order in which a reader needs it:
 - `annals.workers.worker` and `annals.workers.app`: one process from its start to its exit, and its Faust app;
 - `annals.workers.writing`: the shards of a worker, wired to Kafka and RocksDB;
 - `annals.workers.reader` and `annals.workers.reading`: the process that reads, and its shards wired to Kafka and
-  RocksDB;
+  RocksDB; `annals.workers.reader_parts`: what rests on them, and `annals.workers.reader_api`: the API over all of it;
 - `annals.workers.api`: the HTTP API: `http` (routes as data), `callers` (who asks), `serving` (the kernel),
   `routes`, and their wiring;
 - `annals.workers.web`: what every process serves: health, metrics, schemas; the server below the API, too;

@@ -9,7 +9,7 @@ import asyncio
 import errno
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -29,7 +29,6 @@ from annals.workers.kafka.diagnosis import lacking_right
 from annals.workers.kafka.group.instances import leave_for
 from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
 from annals.workers.kafka.group.sources import Sources
-from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.process import (
     CLAIM_LOOK_S,
     CLAIM_WITHIN_S,
@@ -43,44 +42,26 @@ from annals.workers.process import (
     stopped,
     why_unreachable,
 )
-from annals.workers.projections.metrics import ProjectionMetrics
-from annals.workers.projections.wiring import ProjectionWiring
-from annals.workers.publishing.telemetry import PublishMetrics
-from annals.workers.publishing.wiring import Publishing
-from annals.workers.reacting.telemetry import ReactionMetrics
-from annals.workers.reacting.wiring import Reacting
-from annals.workers.reader_api import Parts, ReaderApi
+from annals.workers.reader_api import ReaderApi
+from annals.workers.reader_parts import ReaderParts
 from annals.workers.reading.blocked import BlockedReading, ReadingTopics
-from annals.workers.reading.head_starts import HeadStarts
 from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told, lasting_instance
 from annals.workers.reading.shards import CurrentShards, FollowedHere, ReadingShards
-from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
+from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.reading.watch import ReadingWatch
-from annals.workers.registry import deciders, reactions
-from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
-from annals.workers.rekeying.wiring import RekeyedProjections
-from annals.workers.settings import client_options, foreign_deployments
-from annals.workers.stores.rocks import StoreBudget
+from annals.workers.registry import deciders
+from annals.workers.settings import client_options
 from annals.workers.topic_watch import TopicWatch
 from annals.workers.withdrawal import Withdrawal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from aiokafka.client import AIOKafkaClient
 
-    from annals.agents.deciding.decider import Decider
-    from annals.agents.reading.ahead.ports import BesideStores
-    from annals.agents.reading.following.shard import Shard
-    from annals.agents.reading.ports import Follower
     from annals.workers.app import AnnalsApp
-    from annals.workers.partitions import Actor
     from annals.workers.projections.worker import ProjectionWork
     from annals.workers.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-GLOBAL_CACHE_BYTES: Final = 8 << 20  # of the store of global projections
 
 
 class Reader:
@@ -94,7 +75,6 @@ class Reader:
         """
         self._settings = settings
         self._options: dict[str, Any] = {**client_options(settings), "request_timeout_ms": REQUEST_TIMEOUT_MS}
-        self._foreign = foreign_deployments(settings)
         self._stop = stop
         self._is_child = is_child
         self._former_member = former_member
@@ -112,29 +92,9 @@ class Reader:
         self.shards = CurrentShards()
         self.members = GroupMembers()
         self.url: str | None = None
-        self._parts = Parts()
+        self._parts = ReaderParts(settings, self._options, self.members, self.metrics)
         self._topics_of_subscribers = TopicWatch(self._look_at_subscribers, tells_warnings=True)
         self._api = ReaderApi(settings, self._options, self.shards, self.members, self.metrics, self._parts)
-        self._projection_metrics = ProjectionMetrics(self.metrics.registry)
-        self._publish_metrics = PublishMetrics(self.metrics.registry)
-        self._reaction_metrics = ReactionMetrics(self.metrics.registry)
-        self._rekeying_metrics = RekeyingProjectionMetrics(self.metrics.registry)
-
-    def _followers(self, kind: str) -> Sequence[Follower]:
-        """Return what follows the journals of a kind beside the event index and the states."""
-        projections = self._parts.projections
-        return () if projections is None else projections.models.followers(kind)
-
-    def _beside(self, client: AIOKafkaClient, shard: Shard, stores: BesideStores) -> Sequence[Actor]:
-        """Return what works beside a reading shard, on its partition: its publisher and reactors, from a head start."""
-        publishing, reacting, head_starts = self._parts.publishing, self._parts.reacting, self._parts.head_starts
-        journal = KafkaJournalPartition(client, self._names.events(shard.kind), shard.partition)
-        rekeying = self._parts.rekeying
-        if publishing is None or reacting is None or head_starts is None:
-            return () if rekeying is None else rekeying.beside(shard, journal)
-        source = head_starts.before(shard, stores)
-        copied = () if rekeying is None else rekeying.beside(source, journal)
-        return (source, publishing.publisher(source, journal), *reacting.reactors(source, journal), *copied)
 
     async def run(self, started: asyncio.Event) -> None:
         """Run until the stop; set `started` when the folder and the address are this process'.
@@ -256,50 +216,12 @@ class Reader:
         finally:
             await client.close()
 
-    def _put_together(
-        self, client: AIOKafkaClient, known: Mapping[str, Decider[Any]], counts: dict[str, int]
-    ) -> tuple[ProjectionWiring, RekeyedProjections]:
-        """Make what rests on the shards; return what folds projections, and those that are re-keyed."""
-        budget = StoreBudget(GLOBAL_CACHE_BYTES, GLOBAL_CACHE_BYTES)
-        damages = ReadingShardMetrics(self.metrics, "location")
-        self._parts.projections = ProjectionWiring(
-            self._settings, client, known, self.members, SystemClock(), budget, damages, self._projection_metrics
-        )
-        place = self._settings, client, self._options, known, counts, self._parts.projections
-        by_kind = partial(ReadingShardMetrics, self.metrics)
-        told = by_kind, SystemClock(), self._rekeying_metrics, self.metrics.invalid_records
-        self.shards.streams = self._parts.rekeying = RekeyedProjections(*place, *told)
-        if self._settings.publish:
-            self._parts.publishing = Publishing(
-                self._settings,
-                self._options,
-                known,
-                counts,
-                SystemClock(),
-                self._publish_metrics,
-                self.metrics.invalid_records,
-            )
-            self._parts.head_starts = HeadStarts(
-                self._settings, client, self._options, counts, SystemClock(), self.metrics
-            )
-            self._parts.reacting = Reacting(
-                self._settings,
-                self._options,
-                known,
-                reactions(),
-                counts,
-                SystemClock(),
-                self._reaction_metrics,
-                self.metrics.invalid_records,
-                self._foreign,
-            )
-        return self._parts.projections, self._parts.rekeying
-
     async def _serve_by(self, client: AIOKafkaClient, counts: dict[str, int]) -> None:
         """Make all that reads, and run it."""
         known, sources = deciders(), Sources(of_journals=True)
         self._membership = await self._join(client)
-        wiring, rekeying = self._put_together(client, known, counts)
+        wiring, rekeying = self._parts.make(client, known, counts)
+        self.shards.streams = rekeying
         shards = ReadingShards(
             self._settings,
             client,
@@ -309,9 +231,9 @@ class Reader:
             sources,
             self.metrics,
             SystemClock(),
-            followers=self._followers,
+            followers=self._parts.followers,
             ask_rows=wiring.models.ask_rows,
-            beside=partial(self._beside, client),
+            beside=partial(self._parts.beside, client),
         )
         told = Told(
             url=self.url,

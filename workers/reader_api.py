@@ -1,8 +1,7 @@
-"""What rests on the reading shards of a process, and the API over all of it."""
+"""The API of a process that reads, over its shards and what rests on them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,38 +36,11 @@ if TYPE_CHECKING:
     from annals.workers.api.http.routing import Route
     from annals.workers.api.peers import HttpPeers
     from annals.workers.jobs.replays import Replays
-    from annals.workers.jobs.wiring import JobWiring
-    from annals.workers.projections.wiring import ProjectionWiring
-    from annals.workers.publishing.wiring import Publishing
-    from annals.workers.reacting.wiring import Reacting
-    from annals.workers.reading.head_starts import HeadStarts
+    from annals.workers.reader_parts import ReaderParts
     from annals.workers.reading.members import GroupMembers
     from annals.workers.reading.shards import CurrentShards
     from annals.workers.reading.telemetry import ReadingMetrics
-    from annals.workers.rekeying.wiring import RekeyedProjections
     from annals.workers.settings import Settings
-
-
-@dataclass(slots=True)
-class Parts:
-    """What rests on the shards, while there are any."""
-
-    projections: ProjectionWiring | None = None
-    jobs: JobWiring | None = None
-    publishing: Publishing | None = None
-    reacting: Reacting | None = None
-    head_starts: HeadStarts | None = None
-    rekeying: RekeyedProjections | None = None
-
-    def problems(self) -> list[str]:
-        """Return why not all of it works."""
-        behind = [] if self.projections is None else self.projections.models.problems()
-        kept = [each.topic.problem for each in (self.projections, self.jobs) if each is not None]
-        behind += [problem for problem in kept if problem is not None]
-        running = [
-            each for each in (self.publishing, self.reacting, self.head_starts, self.rekeying) if each is not None
-        ]
-        return [*behind, *(problem for each in running for problem in each.problems())]
 
 
 class ReaderApi:
@@ -81,7 +53,7 @@ class ReaderApi:
         shards: CurrentShards,
         members: GroupMembers,
         metrics: ReadingMetrics,
-        parts: Parts,
+        parts: ReaderParts,
     ) -> None:
         """Take what it answers from; nothing is served yet."""
         self._settings = settings

@@ -131,7 +131,7 @@ def _command_members(record: DeadLetterRecord, headers: Mapping[str, bytes | Non
     return tuple(members)
 
 
-def _short(value: Any) -> str | None:
+def _short(value: object) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= LONGEST_SHOWN else None
 
 

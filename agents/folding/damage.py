@@ -14,6 +14,8 @@ from annals.agents.ports import StoreDamagedError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from structlog.typing import FilteringBoundLogger
+
     from annals.agents.ports import Clock
 
 MOST: Final = 3  # stores set aside within an hour; where there are more, it is the disk or the memory
@@ -55,7 +57,7 @@ class DamageCounter(Protocol):
 class DamagedStores:
     """Sets one shard's damaged stores aside, at most three times an hour, and knows for how long none could be used."""
 
-    def __init__(self, stores: Stores, clock: Clock, telemetry: DamageCounter, log: Any) -> None:
+    def __init__(self, stores: Stores, clock: Clock, telemetry: DamageCounter, log: FilteringBoundLogger) -> None:
         """Begin without any damage."""
         self._stores = stores
         self._clock = clock

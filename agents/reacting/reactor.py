@@ -32,28 +32,27 @@ import structlog
 from msgspec.structs import replace
 
 from annals.agents.backoff import Backoff
-from annals.agents.event_keys import REACTION, Rekeyed
-from annals.agents.folding.turns import TURN_RECORDS
+from annals.agents.event_keys import Rekeyed
 from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, NotPermittedError, StoppedError
+from annals.agents.reacting.opening import Opening
 from annals.agents.reacting.ports import ReactionWrites, UnwritableError, is_active
-from annals.agents.reacting.processes import RUN_BYTES, Processes, ReactionFailedError, name_of
-from annals.agents.reacting.rekeyed import Rekeying
-from annals.agents.reacting.standing import NewerVersionError, Whose, require_version, standing
-from annals.agents.reacting.versions import all_fired_until, begun_anew, remove_rows
-from annals.agents.reactions.reaction import Reaction
+from annals.agents.reacting.processes import RUN_BYTES, ReactionFailedError, name_of
+from annals.agents.reacting.standing import NewerVersionError, Whose
+from annals.agents.reacting.versions import all_fired_until, remove_rows
 from annals.agents.reading.following.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
-from annals.agents.waiting import first_of, in_turns
+from annals.agents.waiting import first_of
 from annals.schemas.progress import LONGEST_FAILURE, Progress
 from annals.schemas.values.moments import moment_of, recorded_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
     from annals.agents.reacting.ports import Controls, Horizon, Kept, ReactionLog, ReactionTelemetry
+    from annals.agents.reactions.reaction import Reaction
     from annals.agents.reading.found import JournalEvent
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
@@ -111,18 +110,14 @@ class Reactor:
         reaction: or a stream that events are copied to, instead. source: for a reaction to events of another
         deployment, what judges its journal. here: this deployment's id. horizon: it is a stream that is reacted to.
         """
-        stream = self._stream = reaction if isinstance(reaction, Rekeyed) else None
         self._reaction = reaction
-        self._decider = decider
         self._source = source
-        self._journal = journal
         self._make_log = log
         self._controls = controls
         self._clock = clock
         self._telemetry = telemetry
-        self._here, self._horizon = here, horizon
-        self._version = reaction.version if isinstance(reaction, Reaction) else 0
-        self._idle_commit_s = IDLE_COMMIT_S if stream is None else REKEYED_COMMIT_S
+        self._horizon = horizon
+        self._idle_commit_s = REKEYED_COMMIT_S if isinstance(reaction, Rekeyed) else IDLE_COMMIT_S
         whose = self._whose = Whose.of(reaction, source.kind, source.partition, reads_stream=horizon is not None)
         bound = {whose.what: reaction.name, "kind": source.kind, "partition": source.partition}
         if whose.deployment is not None:
@@ -131,7 +126,19 @@ class Reactor:
         self._pace = Pace(self._clock, self._log, RUN_EVENTS, "events")
         self._is_ours_to_mend, self._lacks_right = whose.deployment is None, False
         self._writer: ReactionLog | None = None
-        self._processes = self._begun()
+        self._opening = Opening(
+            reaction,
+            decider,
+            whose,
+            source,
+            journal,
+            clock,
+            here,
+            self._tell,
+            self._log,
+            reads_stream=horizon is not None,
+        )
+        self._processes = self._opening.begun()
         self._backoff, self._failure = Backoff(FIRST_RETRY_S, LAST_RETRY_S), ""
         self._progress = Progress(0)
         self._committed, self._committed_at = 0, 0.0
@@ -227,11 +234,6 @@ class Reactor:
         except (JournalError, UnwritableError) as error:
             self._log.warning(f"why the {self._whose.what} failed could not be written", reason=str(error))
 
-    def _begun(self) -> Processes | Rekeying:
-        if isinstance(self._reaction, Rekeyed):
-            return Rekeying(self._reaction)
-        return Processes(self._reaction, self._decider, self._here)
-
     async def _pause(self, known: Kept | None) -> None:
         reason = None if known is None else known.control.reason
         self._become(PAUSED, reason or ("nobody has resumed it yet" if known is None else "it is paused"))
@@ -270,40 +272,15 @@ class Reactor:
         await self._close_writer()
         writer = self._writer = self._make_log()
         await writer.fence()
-        known = await writer.progress()
-        _, end = await self._journal.bounds()  # asked last: the next owner may have come further meanwhile
-        # What in a stream is older than the reaction is marked there; a projection folds all of it alike.
-        is_quiet = self._horizon is None and self._whose.what == REACTION
-        progress = known or Progress(0, version=self._version, quiet_until=end if is_quiet else 0)
-        if self._stream is None:  # what is copied does not depend on the version
-            require_version(self._whose, progress, self._version)
-        progress = await standing(self._source, progress, end, self._whose, self._clock, self._tell, self._log)
-        kept: dict[bytes, bytes] = {}
-        async for key, value in writer.rows():
-            kept.pop(key, None)
-            if value is not None:
-                kept[key] = value
-        self._processes, self._progress = self._begun(), progress
-        self._committed, self._committed_at = progress.position, -IDLE_COMMIT_S
-        if progress.version < self._version and self._stream is None:
-            self._progress, self._committed = begun_anew(progress, self._version), 0
-            await remove_rows(writer, kept, self._progress, self._pace, self._may_run)
-            quiet_until = self._progress.quiet_until
-            self._log.info("reaction begins in a new version", version=self._version, quiet_until=quiet_until)
-        elif progress.position == 0 and kept and self._stream is None:  # of another version: not all was removed yet
-            await remove_rows(writer, kept, progress, self._pace, self._may_run)
-        else:
-            await self._load(kept)
+        opened = await self._opening.open(writer)
+        self._processes, self._progress = opened.processes, opened.progress
+        self._committed, self._committed_at = opened.progress.position, -IDLE_COMMIT_S
+        if opened.outdated is not None:
+            await remove_rows(writer, opened.outdated, self._progress, self._pace, self._may_run)
+            version, quiet_until = self._progress.version, self._progress.quiet_until
+            self._log.info("reaction begins in a new version", version=version, quiet_until=quiet_until)
         self._become(RUNNING, "")
         return writer
-
-    async def _load(self, kept: Mapping[bytes, bytes]) -> None:
-        async for some in in_turns(kept.items(), TURN_RECORDS):
-            for key, value in some:
-                try:
-                    self._processes.load(key, value)
-                except ValueError as error:  # whoever wrote it: nothing is known by it
-                    self._log.warning("a row of the reaction is passed over", key=repr(key), reason=str(error))
 
     async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+ReadingPhase = Literal["opening", "reading", "stopped", "closed", "elsewhere"]
+OPENING: Final = "opening"
+READING: Final = "reading"
+STOPPED: Final = "stopped"
+CLOSED: Final = "closed"
+ELSEWHERE: Final = "elsewhere"  # on another worker, which was not asked yet
 
 
 class ShardPosition(NamedTuple):
@@ -23,15 +30,15 @@ class ShardPosition(NamedTuple):
 class ShardStatus(Struct, frozen=True):
     """Where a reading shard stands.
 
-    phase: opening, reading, stopped or closed; reason: why it is not reading. end: where the journal ended when it was
-    last asked; reached: whether it has read up to the end that the journal had when it was opened. lag_s: the age of
-    the oldest event that was not read, 0 when there is none. stale: follower name -> why its rows are behind. standby:
-    whether it follows a partition that another worker has.
+    reason: why it is not reading. end: where the journal ended when it was last asked; reached: whether it has read up
+    to the end that the journal had when it was opened. lag_s: the age of the oldest event that was not read, 0 when
+    there is none. stale: follower name -> why its rows are behind. standby: whether it follows a partition that another
+    worker has.
     """
 
     kind: str
     partition: int
-    phase: str
+    phase: ReadingPhase
     reason: str
     offset: int
     end: int

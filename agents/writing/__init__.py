@@ -2,8 +2,8 @@
 
 A map, from what decides to what decides with it:
 
-- `annals.agents.writing.shards`: the shard, its phases, its queue, how many write at once, what is committed: read
-  `phase` and `shard` first;
+- `annals.agents.writing.shards`: the shard, its phases, its queue, its transactions, and how many write at once: read
+  `phase`, `shard` and `transactions` first;
 - `annals.agents.writing.standby`: the fold of a partition that another worker decides;
 - `annals.agents.writing.recovery`: from the fence to the first command: what was acknowledged, lost, and answered;
 - `annals.agents.writing.batches`: a batch of commands, decided: the steps stand in `decision_plan`;

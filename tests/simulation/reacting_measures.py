@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from publishing_measures import Patch, nothing
 
 from annals.agents.ports import UncertainError
-from annals.agents.reacting import reactor
+from annals.agents.reacting import opening
 from annals.agents.reacting.ports import ReactionLog, ReactionWrites
 from annals.agents.reacting.reactor import Reactor
 from annals.schemas.progress import Progress
@@ -46,7 +46,7 @@ def version_in_progress(patch: pytest.MonkeyPatch) -> None:
 
             async def of_this_version() -> Progress | None:
                 found = await progress()
-                return None if found is None else replace(found, version=self._version)
+                return None if found is None else replace(found, version=self._reaction.version)
 
             one.progress = of_this_version
             return one
@@ -62,7 +62,7 @@ def version_in_progress(patch: pytest.MonkeyPatch) -> None:
 
 def quiet_fold(patch: pytest.MonkeyPatch) -> None:
     """A version begins with commands for what the one before it has reacted to."""
-    patch.setattr(reactor, "begun_anew", lambda _, version: Progress(0, version=version))
+    patch.setattr(opening, "begun_anew", lambda _, version: Progress(0, version=version))
 
 
 def uncertain_read_again(patch: pytest.MonkeyPatch) -> None:

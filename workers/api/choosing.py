@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from annals.schemas.data.validation import Validator
     from annals.schemas.wire.strict_json import Fault
+    from annals.workers.api.http.routing import Handler
 
 T = TypeVar("T", bound=Struct)
 
@@ -144,7 +145,7 @@ def read_body(body: bytes, shape: Validator[T]) -> T:
 
 
 def decides(
-    path: str, summary: str, parameters: type[Struct], body: type[Struct], answer: type[Struct], handler: Any
+    path: str, summary: str, parameters: type[Struct], body: type[Struct], answer: type[Struct], handler: Handler
 ) -> Route:
     """Return a route by which an administrator decides."""
     return Route(

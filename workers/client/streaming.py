@@ -49,19 +49,16 @@ async def answers(
     queue: asyncio.Queue[tuple[Line, Pending | NotSendableError] | None] = asyncio.Queue(IN_FLIGHT)
 
     async def send_all() -> None:
-        async for some in lines:
-            for line in some:
-                await queue.put((line, await _submitted(client, line, kinds, max_command_bytes)))
-
-    async def send_all_and_end() -> None:
         try:
-            await send_all()
+            async for some in lines:
+                for line in some:
+                    await queue.put((line, await _submitted(client, line, kinds, max_command_bytes)))
         except Exception:
             await queue.put(None)  # what was sent before is still answered
             raise
         await queue.put(None)
 
-    sending = asyncio.create_task(send_all_and_end())
+    sending = asyncio.create_task(send_all())
     try:
         while True:
             if queue.empty():

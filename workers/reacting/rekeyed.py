@@ -180,8 +180,9 @@ class KafkaHorizon:
         """Whether what a journal partition has below an offset is copied, or was found to be nothing for the stream."""
         if self._copied.get(where, 0) >= end:
             return True
-        found = await committed_here(self._client, self._group, where)
-        position = max(self._copied.get(where, 0), await self._progress(where) if found is None else found[0])
+        committed = await committed_here(self._client, self._group, where)
+        copied_until = await self._progress(where) if committed is None else committed[0]
+        position = max(self._copied.get(where, 0), copied_until)
         if self._next_record.get(where, -1) < position < end:
             record = await self._record_from(where, position, end)
             if record is None:

@@ -13,7 +13,8 @@ from aiokafka.structs import TopicPartition
 from annals.agents.backoff import run_again
 from annals.agents.event_keys import REKEYED
 from annals.agents.reading.following.losses import Losses
-from annals.agents.reading.following.shard import READING, Shard
+from annals.agents.reading.following.shard import Shard
+from annals.agents.reading.found import READING
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.snapshots.recent_states import RecentStates
 from annals.topics.names import TopicNames

@@ -9,6 +9,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from annals.agents.reading.found import READING
 from annals.workers.kafka.read.invalid_records import InvalidRecords
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class ReadingMetrics:
         """Set the gauges of a shard."""
         status = shard.status()
         labels = shard.kind, str(shard.partition)
-        self.open.labels(*labels).set(status.phase == "reading")
+        self.open.labels(*labels).set(status.phase == READING)
         self.position.labels(*labels).set(status.offset)
         self.end.labels(*labels).set(status.end)
         self.lag.labels(*labels).set(status.lag_s)
@@ -107,7 +108,7 @@ class ReadingMetrics:
         """Set the gauges of a standby."""
         status = shard.status()
         labels = shard.kind, str(shard.partition)
-        self.standby_open.labels(*labels).set(status.phase == "reading")
+        self.standby_open.labels(*labels).set(status.phase == READING)
         self.standby_lag.labels(*labels).set(status.end - status.offset)
 
     def forget(self, kind: str, partition: int) -> None:

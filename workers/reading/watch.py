@@ -9,7 +9,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from annals.agents.cancellation import is_task_cancelled
-from annals.agents.reading.following.shard import READING
+from annals.agents.reading.found import READING
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ def read_toml(text: str) -> dict[str, Any]:
         raise UnreadableError(f"is not TOML: {error}") from None
 
 
-def regular_file(text: str, most_bytes: int = LARGEST_TLS_BYTES) -> Path:
+def regular_file(text: str) -> Path:
     """Return the path of a file for a library that reads it by itself, and would wait for a pipe or read a device.
 
     Raises:
@@ -113,8 +113,8 @@ def regular_file(text: str, most_bytes: int = LARGEST_TLS_BYTES) -> Path:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise UnreadableError("is no file")
-        if found.st_size > most_bytes:
-            raise UnreadableError(f"is too large: it has more than {most_bytes} bytes")
+        if found.st_size > LARGEST_TLS_BYTES:
+            raise UnreadableError(f"is too large: it has more than {LARGEST_TLS_BYTES} bytes")
         with path.open("rb"):
             return path
     except OSError as error:

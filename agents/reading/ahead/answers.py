@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from annals.agents.reading.found import JournalEvent
 from annals.agents.reading.keeping.layout import read_aggregate
@@ -18,6 +18,8 @@ from annals.schemas.journal_reader import read_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from structlog.typing import FilteringBoundLogger
+
     from annals.agents.ports import StoreError
     from annals.agents.reading.ahead.folding import AheadFold
     from annals.agents.reading.ahead.ports import BesideStores
@@ -31,7 +33,13 @@ class AheadAnswers:
     """Questions to a store beside the shard's own. fold: writes to it; failure: of the store, that a question met."""
 
     def __init__(
-        self, place: Place, store: ReadingStore, stores: BesideStores, journal: RangedJournal, fold: AheadFold, log: Any
+        self,
+        place: Place,
+        store: ReadingStore,
+        stores: BesideStores,
+        journal: RangedJournal,
+        fold: AheadFold,
+        log: FilteringBoundLogger,
     ) -> None:
         """Take the store, which is discarded at the end, and what is folded into it."""
         self._place = place

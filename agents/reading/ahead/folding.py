@@ -14,7 +14,7 @@ from annals.agents.folding.turns import turns
 from annals.agents.ports import Position, StaleStateError
 from annals.agents.reading.ahead.unwinding import STEP, Unwinding
 from annals.agents.reading.following.fold import ReadingFold
-from annals.agents.reading.following.shard import STOPPED
+from annals.agents.reading.found import STOPPED
 from annals.agents.reading.keeping.layout import (
     AGGREGATES,
     COUNTS,

@@ -26,8 +26,7 @@ from annals.agents.ports import StaleStateError, StoreError, UnreachableError
 from annals.agents.reading.ahead.answers import AheadAnswers
 from annals.agents.reading.ahead.folding import AheadFold
 from annals.agents.reading.following.moves import Moves
-from annals.agents.reading.following.shard import READING
-from annals.agents.reading.found import ShardStatus
+from annals.agents.reading.found import READING, ShardStatus
 from annals.agents.reading.ports import BrokenChainError, NotIndexedError, NotReadyError
 from annals.agents.reading.queries.events import Place
 from annals.agents.waiting import ended, first_of

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from annals.agents.ports import StaleStateError, StoppedError
-from annals.agents.reading.following.shard import STOPPED
+from annals.agents.reading.found import STOPPED
 from annals.schemas.cid import cid_text
 
 if TYPE_CHECKING:

@@ -23,10 +23,11 @@ from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError, UnreachableError
 from annals.agents.reading.following.answers import BY_HAND, Answers
 from annals.agents.reading.following.fold import ReadingFold
+from annals.agents.reading.following.journal_end import JournalEnd
 from annals.agents.reading.following.losses import JournalCheck, Trusted
 from annals.agents.reading.following.moves import Moves
 from annals.agents.reading.following.record_queue import RecordQueue
-from annals.agents.reading.found import ShardStatus
+from annals.agents.reading.found import CLOSED, OPENING, READING, STOPPED, ReadingPhase, ShardStatus
 from annals.agents.reading.keeping.layout import read_aggregate
 from annals.agents.reading.keeping.open_store import OpenStore
 from annals.agents.reading.keeping.states import States
@@ -56,13 +57,6 @@ T = TypeVar("T")
 
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
-
-NOT_ASKED: Final = 2**63  # where the journal ended when the partition was taken over, until that is known
-
-OPENING: Final = "opening"
-READING: Final = "reading"
-STOPPED: Final = "stopped"
-CLOSED: Final = "closed"
 
 
 class Shard(Answers):
@@ -110,8 +104,9 @@ class Shard(Answers):
         self.damaged_stores: Final = DamagedStores(stores, clock, telemetry, self._log)
         self._open_store = OpenStore(stores, f"{decider.kind}-{partition}", self._queue.fail, self._log)
         self._fold: ReadingFold | None = None
-        self._phase, self._reason = OPENING, "not opened yet"
-        self._end = self._end_at_opening = 0
+        self._phase: ReadingPhase = OPENING
+        self._reason = "not opened yet"
+        self._end = JournalEnd()
         self._moves = Moves(clock)
 
     def deliver(self, delivery: Delivery) -> None:
@@ -146,9 +141,7 @@ class Shard(Answers):
 
     def note_end(self, end: int) -> None:
         """Take where the journal ends now."""
-        self._end = end
-        if self._end_at_opening == NOT_ASKED:
-            self._end_at_opening = end
+        self._end.note(end)
         self._queue.wake()  # where there is doubt, it can be settled now
 
     def least_end(self) -> int:
@@ -184,7 +177,7 @@ class Shard(Answers):
         """
         self._is_standby = False
         if self._fold is not None:
-            self._end_at_opening = NOT_ASKED
+            self._end.ask_anew()
         self.doubt()
         self.go_on()
 
@@ -207,8 +200,8 @@ class Shard(Answers):
             phase=self._phase,
             reason=self._reason or self._queue.damage,
             offset=offset,
-            end=max(self._end, offset),
-            reached=self._fold is not None and offset >= self._end_at_opening,
+            end=max(self._end.offset, offset),
+            reached=self._fold is not None and self._end.is_reached(offset),
             lag_s=self._age_s(),
             stale={} if self._fold is None else dict(self._fold.stale),
             standby=self._is_standby,
@@ -284,11 +277,11 @@ class Shard(Answers):
     async def _open(self) -> None:
         self._phase, self._reason = OPENING, "opening the store"
         await self._losses.ask()
-        start, self._end = await self._journal.bounds()
-        self._end_at_opening = self._end
+        start, end = await self._journal.bounds()
+        self._end.opened(end)
         store = self._open_store.store = await self._stores.open()
-        await self._losses.require(start, self._end)
-        if not await self._losses.is_fold(store, self._end):
+        await self._losses.require(start, end)
+        if not await self._losses.is_fold(store, end):
             self._log.warning("the reading store is not a fold of this journal; reading it from the beginning")
             store = self._open_store.store = await self._stores.renew(store)
         self._fold = ReadingFold(self.kind, self.partition, self._partitions, store, self._followers, self._keeper)
@@ -320,8 +313,7 @@ class Shard(Answers):
         Of the shards that have not come to where the journal ended, one at a time goes on: each batch takes some
         milliseconds, and what publishes and answers would else have its turn behind all of them.
         """
-        is_indexing = self._offset() < self._end_at_opening
-        return nullcontext() if self._turns is None or not is_indexing else self._turns
+        return nullcontext() if self._turns is None or self._end.is_reached(self._offset()) else self._turns
 
     def _change_followers(self, fold: ReadingFold) -> None:
         """Do what `follow` and `rebuild` asked for: between two batches, and by the only one who writes."""
@@ -378,13 +370,7 @@ class Shard(Answers):
         return f"{self.kind}-{self.partition} is {self._phase}: {self._reason}"
 
     def _write(self, rows: Mapping[bytes, bytes | None]) -> None:
-        if self._open_store.store is None:
-            raise NotReadyError(self._why_not())
-        try:
-            self._open_store.store.apply(rows)
-        except StoreError as error:
-            self._queue.fail(error)
-            raise NotReadyError(f"{self.kind}-{self.partition}: the store cannot be written") from error
+        self._open_store.write(rows, self._why_not)
 
     async def _store_failed(self, error: StoreError) -> None:
         await self._leave(f"the store cannot be used: {error}")

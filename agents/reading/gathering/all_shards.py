@@ -11,7 +11,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from annals.agents.reading.found import ShardStatus, union_of
+from annals.agents.reading.found import ELSEWHERE, ShardStatus, union_of
 from annals.agents.reading.gathering.owner_first import LOOK_S, Told, ask_in_turn, until_any
 from annals.agents.reading.gathering.questions import (
     OF_OWNERS,
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
 
 ANSWER_S: Final = 10.0  # for questions that have no deadline of their own
 MOVE_S: Final = 1.0  # how long a partition may have no owner before the question is given up
-ELSEWHERE: Final = "elsewhere"
 NO_STREAMS: Final[Mapping[str, str]] = MappingProxyType({})
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from msgspec import Struct
 
+from annals.agents.reading.found import STOPPED
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.waiting import ended
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STOPPED: Final = "stopped"
 STANDBY: Final = "standby"
 NO_ANSWER: Final = "no answer in time"
 

@@ -5,7 +5,7 @@ As of `questions`: what is added to a struct needs a default.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
     from annals.agents.reading.gathering.questions import Question
     from annals.agents.reading.ports import ReadingShard
+
+K = TypeVar("K", str, bytes)
 
 GREATEST: Final = 2**63  # no version is as great
 
@@ -251,17 +253,14 @@ def _received(asked: Asked, answer: Any) -> Any:
             )
         case AskAggregates(_, _, _, after_id, limit), AggregatePage(listed, is_end, _, behind):
             ids = [aggregate.aggregate_id for aggregate in listed]
-            in_order = ids if after_id is None else [after_id, *ids]
-            in_order = in_order + [last for last in (behind,) if last is not None and last not in ids[-1:]]
             is_cut = len(ids) < limit and not is_end and behind is None
-            if len(ids) > limit or is_cut or in_order != sorted(set(in_order)):
+            if len(ids) > limit or is_cut or not _are_in_order(ids, after_id, behind):
                 raise UnreadableReplyError("its aggregates are not in order, or not as many as there are")
             return answer
         case AskRows(_, _, _, after, limit), RowPage(found, is_end):
             keys = [row.key for row in found]
-            ordered = keys if after is None else [after, *keys]
-            ordered = ordered + [each for each in (answer.behind,) if each is not None and each not in keys[-1:]]
-            if len(keys) > limit or is_end == (answer.until is not None) or ordered != sorted(set(ordered)):
+            is_other_end = is_end == (answer.until is not None)
+            if len(keys) > limit or is_other_end or not _are_in_order(keys, after, answer.behind):
                 raise UnreadableReplyError("its rows are not in order, or there are more of them than were asked for")
             return answer
         case AskHistory(aggregate_id), SentHistory():
@@ -282,6 +281,16 @@ def _received(asked: Asked, answer: Any) -> Any:
             return event
         case _:
             return answer
+
+
+def _are_in_order(found: Sequence[K], after: K | None, until: K | None) -> bool:
+    """Whether ids or keys come in order, each once, behind one and up to another, which may be the last of them."""
+    ordered: list[K] = list(found)
+    if after is not None:
+        ordered.insert(0, after)
+    if until is not None and until not in found[-1:]:
+        ordered.append(until)
+    return ordered == sorted(set(ordered))
 
 
 def _events(asked: Asked, sent: Sequence[SentEvent]) -> list[FoundEvent]:

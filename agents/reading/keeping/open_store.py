@@ -10,7 +10,9 @@ from annals.agents.ports import StoreDamagedError, StoreError
 from annals.agents.reading.ports import NotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+    from structlog.typing import FilteringBoundLogger
 
     from annals.agents.ports import JournalRecord, Position
     from annals.agents.reading.ports import ReadingStore, ReadView
@@ -28,7 +30,9 @@ class Closes(Protocol):
 class OpenStore:
     """Holds a store, or none. name: whose it is, in messages."""
 
-    def __init__(self, stores: Closes, name: str, on_failure: Callable[[StoreError], None], log: Any) -> None:
+    def __init__(
+        self, stores: Closes, name: str, on_failure: Callable[[StoreError], None], log: FilteringBoundLogger
+    ) -> None:
         """Take what closes stores, and who acts on the failure that a question meets."""
         self._stores = stores
         self._name = name
@@ -58,6 +62,15 @@ class OpenStore:
         """
         with self._opened(why_not) as store, store.held() as rows:  # nothing is waited for: nobody closes it meanwhile
             return question(rows)
+
+    def write(self, rows: Mapping[bytes, bytes | None], why_not: Callable[[], str]) -> None:
+        """Write rows at once. why_not: why there is no store.
+
+        Raises:
+            NotReadyError: there is no store, or it cannot be written.
+        """
+        with self._opened(why_not) as store:
+            store.apply(rows)
 
     @contextmanager
     def _opened(self, why_not: Callable[[], str]) -> Iterator[ReadingStore]:

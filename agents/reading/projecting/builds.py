@@ -61,10 +61,10 @@ def read_answering(view: ReadView, name: str, version: int) -> tuple[RowSet, Fol
     return None if known is None or view.get(mark_key(rows)) is not None else (rows, known)
 
 
-def read_beside(view: ReadView, rows: RowSet, space: bytes = b"") -> tuple[RowSet, FollowerPosition] | None:
-    """Return the set that is built beside the one that answers, and its position. space: of the positions."""
-    for beside in _sets_with_positions(view, rows.name, rows.version, space):
-        known = read_follower(view, beside.follower, space)
+def read_beside(view: ReadView, rows: RowSet) -> tuple[RowSet, FollowerPosition] | None:
+    """Return the set that is built beside the one that answers, and its position."""
+    for beside in _sets_with_positions(view, rows.name, rows.version):
+        known = read_follower(view, beside.follower)
         if beside != rows and known is not None and view.get(mark_key(beside)) is None:
             return beside, known
     return None
@@ -256,7 +256,7 @@ class Builds:
         return [space for kind in projection.places for space in self._spaces.get(kind, ())]
 
 
-def _sets_with_positions(view: ReadView, name: str, version: int, space: bytes) -> list[RowSet]:
+def _sets_with_positions(view: ReadView, name: str, version: int, space: bytes = b"") -> list[RowSet]:
     """Return the sets of a version behind the first one that have a position."""
     prefix = follower_key(f"{name}/{version}.", space)
     cut = len(follower_key("", space))

@@ -112,9 +112,9 @@ def row_key(projection: Projection[Any], key: RowKey) -> bytes:
     return RowSet(projection.name, projection.version).rows + key_of(*key)
 
 
-def index_key(projection: Projection[Any], index: str, value: str, key: RowKey = ()) -> bytes:
-    """Return where an index entry of the first set is; without the row's key: the prefix of all entries of a value."""
-    return RowSet(projection.name, projection.version).entries(index, value, *key)
+def index_key(projection: Projection[Any], index: str, value: str) -> bytes:
+    """Return the prefix of all index entries of a value in the first set."""
+    return RowSet(projection.name, projection.version).entries(index, value)
 
 
 def follower_name(name: str, version: int, number: int = 0) -> str:

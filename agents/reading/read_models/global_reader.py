@@ -20,7 +20,6 @@ from annals.agents.ports import DamagedBatchError, StoreDamagedError, StoreError
 from annals.agents.reading.following.answers import with_reason
 from annals.agents.reading.following.shard import FIRST_RETRY_S, LAST_RETRY_S
 from annals.agents.reading.found import RowPage, ShardPosition, union_of
-from annals.agents.reading.gathering.gather import Lag
 from annals.agents.reading.gathering.rows import VERSION_MISSING, GatheredRows, gathered, keys_of
 from annals.agents.reading.keeping.open_store import OpenStore, is_fold_of
 from annals.agents.reading.ports import BrokenChainError, NotReadyError, VersionMissingError
@@ -30,6 +29,7 @@ from annals.agents.reading.projecting.versions import newest, nowhere_behind
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader, find_tree
 from annals.agents.reading.read_models.global_fold import GlobalFold, PartView, missing_of, prefix_of
+from annals.agents.reading.read_models.journal_positions import JournalPositions
 from annals.schemas.journal_reader import GapError
 from annals.schemas.values.moments import unix_ms
 
@@ -88,15 +88,8 @@ class GlobalReader:
         self._reader = RowReader(newest(projections), is_global=True)
         self._open_store = OpenStore(stores, "global projections", self._note_failure, self._log)
         self._fold: GlobalFold | None = None
-        self._read_until: dict[Key, int] = {}
-        self._gaps: dict[Key, str] = {}
-        self._lost: dict[Key, str] = {}
-        self._unreadable: dict[Key, str] = {}  # for the time being
+        self.positions: Final = JournalPositions(clock)
         self._uncompared: set[Key] = set()  # of which the last record of the store is in a damaged batch
-        self._ends: dict[Key, int] = {}
-        self._ends_at_opening: dict[Key, int] = {}
-        self._caught_up: dict[Key, float] = {}
-        self._begun = clock.monotonic()
         self._reason = "not opened yet"
         self._changed = asyncio.Event()
         self._is_changed = False
@@ -199,7 +192,7 @@ class GlobalReader:
         self._failure = None
         store = self._open_store.store = await self._stores.open()
         fold = self._folding(store)
-        self._unreadable = {}
+        self.positions.unreadable = {}
         found = {
             where: await self._is_fold(fold, where, end) for where, (_, end) in bounds.items() if where in fold.folds
         }
@@ -213,11 +206,8 @@ class GlobalReader:
             )
             store = self._open_store.store = await self._stores.renew(store)
             fold = self._folding(store)
-            self._unreadable, self._uncompared = {}, set()
-        self._read_until = {where: max(bounds[where][0], each.position.offset) for where, each in fold.folds.items()}
-        self._gaps, self._lost = {}, {}
-        self._ends = {where: end for where, (_, end) in bounds.items()}
-        self._ends_at_opening = dict(self._ends)
+            self.positions.unreadable, self._uncompared = {}, set()
+        self.positions.opened(bounds, {where: each.position.offset for where, each in fold.folds.items()})
         self._fold, self._reason = fold, ""
 
     def _folding(self, store: ReadingStore) -> GlobalFold:
@@ -229,7 +219,7 @@ class GlobalReader:
         try:
             return await is_fold_of(fold.folds[where].position, end, partial(self._journals.record_at, where))
         except DamagedBatchError as error:
-            self._note_unreadable(where, error)
+            self.positions.note_unreadable(where, error)
             return None
 
     async def _follow(self) -> None:
@@ -259,9 +249,9 @@ class GlobalReader:
     async def _read_on(self, fold: GlobalFold) -> bool:
         """Read on in each journal; return whether anything was read."""
         asked_at = self._clock.monotonic()
-        self._ends = {where: end for where, (_, end) in (await self._journals.bounds()).items()}
+        ends = self.positions.now_end(await self._journals.bounds())
         is_moved = False
-        for where, end in self._ends.items():
+        for where, end in ends.items():
             is_moved |= await self._read_to(fold, where, end, asked_at)
             if self._fold is None:  # the store is left
                 return False
@@ -269,32 +259,30 @@ class GlobalReader:
 
     async def _read_to(self, fold: GlobalFold, where: Key, end: int, asked_at: float) -> bool:
         """Read a journal up to the end that it had when it was asked for; return whether anything was read."""
-        start = self._read_until[where]
+        positions = self.positions
+        start = positions.read_until[where]
         if end < start:
-            self._note_lost(where, end)
-        elif where in self._lost:  # whether what comes now goes on where it was read up to is not known
-            await self._leave(f"{self._lost[where]}; it has grown again")
+            positions.note_lost(where, end)
+        elif where in positions.lost:  # whether what comes now goes on where it was read up to is not known
+            await self._leave(f"{positions.lost[where]}; it has grown again")
             return False
         if where in self._uncompared and end >= start and not await self._is_compared(fold, where, end):
             return False
         if start >= end:  # a batch that was damaged may be cut off
-            self._caught_up[where] = asked_at
-            self._unreadable.pop(where, None)
+            positions.caught_up(where, start, asked_at)
             return False
-        if where in self._gaps:
+        if where in positions.gaps:
             return False
         try:
             async for records in self._journals.records(where, start, end):
                 await self._apply(fold, where, records)
         except GapError as error:
-            self._gaps[where] = str(error)
-            self._log.error("global projections stopped at a gap", reason=str(error))
+            positions.note_gap(where, str(error))
         except DamagedBatchError as error:  # looked at again soon: another replica may lead by then
-            self._read_until[where] = max(start, fold.folds[where].position.offset)
-            self._note_unreadable(where, error)
+            positions.read_until[where] = max(start, fold.folds[where].position.offset)
+            positions.note_unreadable(where, error)
         else:
-            self._unreadable.pop(where, None)
-            self._read_until[where], self._caught_up[where] = end, asked_at
+            positions.caught_up(where, end, asked_at)
             return True
         return False
 
@@ -306,21 +294,6 @@ class GlobalReader:
         elif is_fold:
             self._uncompared.discard(where)
         return bool(is_fold)
-
-    def _note_unreadable(self, where: Key, error: DamagedBatchError) -> None:
-        if self._unreadable.get(where) != str(error):
-            self._unreadable[where] = str(error)
-            self._log.error("a journal of global projections is damaged", reason=str(error))
-
-    def _note_lost(self, where: Key, end: int) -> None:
-        """Keep the rows of a journal that lost its end, and say so: they may be answered until it is restored."""
-        if where not in self._lost:
-            kind, partition = where
-            self._lost[where] = (
-                f"{kind}-{partition} ends at offset {end}, and it was read up to {self._read_until[where]} before: it "
-                f"lost its end, or was made anew"
-            )
-            self._log.error("a journal of global projections lost its end", reason=self._lost[where])
 
     async def _apply(self, fold: GlobalFold, where: Key, records: Sequence[JournalRecord]) -> None:
         for turn in turns(records):
@@ -339,9 +312,7 @@ class GlobalReader:
         behind = keys_of(after, len(wheres))[0]
         if self._fold is None:  # whether the store is a fold of these journals is not known yet
             return gathered(wheres, [self._why_not()] * len(wheres), 0, after)
-        stale = self.stale()
-        read_until, ends = dict(self._read_until), dict(self._ends)
-        gaps = {**self._unreadable, **self._lost, **self._gaps}
+        stale, journals = self.stale(), self.positions.known()
         follower = follower_name(projection.name, version)
 
         def ask(view: ReadView) -> tuple[Page, list[RowPage | str]]:
@@ -351,11 +322,9 @@ class GlobalReader:
             for where, part in parts.items():
                 known = self._reader(part, Place(*where), projection.name, version, {}, None, 0)
                 reason = known.stale and stale.get(where, {}).get(follower, known.stale)
-                offset = known.position.offset if reason else max(known.position.offset, read_until[where])
-                end = min(self._ends_at_opening.get(where, 0), ends.get(where, 0))  # a damaged end may be cut off
-                indexing = f"indexing: at offset {offset} of {end}" if offset < end else None
+                offset = known.position.offset if reason else max(known.position.offset, journals.read_until[where])
                 rebuilds = with_reason(known.rebuilds, follower, stale.get(where, {}))
-                why, position = reason or gaps.get(where) or indexing, ShardPosition(*where, offset)
+                why, position = reason or journals.why_behind(where, offset), ShardPosition(*where, offset)
                 pages.append(RowPage([], is_end=True, position=position, stale=why, rebuilds=rebuilds))
             return found, pages
 
@@ -365,16 +334,13 @@ class GlobalReader:
             reason = VERSION_MISSING if isinstance(error, VersionMissingError) else str(error)
             return gathered(wheres, [reason] * len(wheres), 0, after)
         page = gathered(wheres, pages, 0, after)
-        lag = self._lag({where: at for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)}, ends)
+        offsets = {
+            at: each.position.offset for at, each in zip(wheres, pages, strict=True) if not isinstance(each, str)
+        }
+        lag = self.positions.lag(offsets, journals.ends)
         if last := until or (rows[-1].key if rows else None):  # the rows of all partitions have one order in one store
             page = page._replace(after=[last] * len(wheres))
         return page._replace(rows=rows, is_end=is_end, lag=lag, until=until)
-
-    def _lag(self, answered: Mapping[Key, RowPage], ends: Mapping[Key, int]) -> Lag:
-        """Return how far what was answered is behind the journals. ends: theirs, as they were when it was asked."""
-        left = {where: max(0, ends.get(where, 0) - page.position.offset) for where, page in answered.items()}
-        waited = [self._caught_up.get(where, self._begun) for where, offsets in left.items() if offsets]
-        return Lag(sum(left.values()), self._clock.monotonic() - min(waited) if waited else 0.0)
 
     def _wheres(self, projection: Projection[Any]) -> list[Key]:
         return [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import structlog
 
 from annals.agents.ports import StoreError
+from annals.agents.reading.found import READING
 from annals.agents.reading.gathering.gather import STANDBY
 from annals.agents.reading.gathering.rows import VERSION_MISSING
 from annals.agents.reading.ports import NotReadyError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.gathering.rows import GatheredRows, RowSource
     from annals.agents.reading.ports import Follower, Key, Members
+    from annals.agents.reading.projecting.versions import Followed
     from annals.agents.reading.read_models.global_reader import GlobalReader
     from annals.agents.reading.read_models.other_members import Peers
     from annals.schemas.projection_record import ProjectionRecord
@@ -193,7 +195,7 @@ class ReadModels:
         state = (self._topic.revision, self._topic.is_read, self._kept())
         for shard in here.all():
             where = (shard.kind, shard.partition)
-            if shard.status().phase == "reading" and self._applied.get(where) != (shard, state):
+            if shard.status().phase == READING and self._applied.get(where) != (shard, state):
                 plan = self._plan(shard.kind, shard.followers())
                 shard.follow(plan.followers, plan.dropped)
                 for name, version in self._versions(shard.kind, "local"):
@@ -259,7 +261,7 @@ class ReadModels:
         asked = AskReached(new.name, new.version, version)
         return new.scope != GLOBAL or await self._others.have_reached(asked, peers)
 
-    def _plan(self, kind: str, known: Iterable[str]) -> Any:
+    def _plan(self, kind: str, known: Iterable[str]) -> Followed:
         records = self._topic.records if self._topic.is_read else None
         return followed(kind, self.projections, records, self._deciders, known, self._now_ms())
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import StoppedError, UnreachableError
-from annals.agents.reading.found import JournalEvent, JournalRun, ShardStatus
+from annals.agents.reading.found import READING, JournalEvent, JournalRun, ShardStatus
 from annals.agents.reading.ports import RUN_EVENTS
 from annals.agents.reading.queries.run import RUN_BYTES
 
@@ -55,7 +55,7 @@ class RangedSource(ABC):
         return ShardStatus(
             kind=self.kind,
             partition=self.partition,
-            phase="reading",
+            phase=READING,
             reason="",
             offset=max(self._next, self._end) if self._next >= self._from else self._next,
             end=max(self._next, self._end),

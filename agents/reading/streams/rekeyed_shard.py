@@ -20,17 +20,10 @@ from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError, UnreachableError
 from annals.agents.reading.following.answers import Answers
 from annals.agents.reading.following.history import is_in_place
+from annals.agents.reading.following.journal_end import JournalEnd
 from annals.agents.reading.following.moves import Moves
-from annals.agents.reading.following.shard import (
-    CLOSED,
-    FIRST_RETRY_S,
-    LAST_RETRY_S,
-    NOT_ASKED,
-    OPENING,
-    READING,
-    STOPPED,
-)
-from annals.agents.reading.found import ShardStatus
+from annals.agents.reading.following.shard import FIRST_RETRY_S, LAST_RETRY_S
+from annals.agents.reading.found import CLOSED, OPENING, READING, STOPPED, ReadingPhase, ShardStatus
 from annals.agents.reading.keeping.open_store import OpenStore
 from annals.agents.reading.keeping.states import States
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError, RangedJournal
@@ -116,8 +109,9 @@ class RekeyedShard(Answers):
         self._telemetry = telemetry
         self._fold: RekeyedFold | None = None
         self._backoff, self._last_failure = Backoff(FIRST_RETRY_S, LAST_RETRY_S), ""
-        self._phase, self._reason = OPENING, "not opened yet"
-        self._end, self._end_at_opening = 0, NOT_ASKED
+        self._phase: ReadingPhase = OPENING
+        self._reason = "not opened yet"
+        self._end = JournalEnd()
         self._topic_asked_at = 0.0
         self._moves = Moves(clock)
         self._woken = asyncio.Event()
@@ -159,8 +153,8 @@ class RekeyedShard(Answers):
             phase=self._phase,
             reason=self._reason,
             offset=offset,
-            end=max(self._end, offset),
-            reached=self._fold is not None and offset >= self._end_at_opening,
+            end=max(self._end.offset, offset),
+            reached=self._fold is not None and self._end.is_reached(offset),
             lag_s=0.0,
             stale={} if self._fold is None else dict(self._fold.stale),
         )
@@ -224,11 +218,12 @@ class RekeyedShard(Answers):
             wanted = self._followers() if self._wanted is None else self._wanted
             fold = self._fold = RekeyedFold(self._stream.place, self.partition, store, wanted)
         await self._require_topic(fold)
-        _, self._end = await self._journal.bounds()
+        _, end = await self._journal.bounds()
+        self._end.offset = end
         position, remedy = fold.position, f"Restore it; {self._stream.begin_anew}"
-        if position.offset > self._end:
+        if position.offset > end:
             raise StoppedError(
-                f"it was folded up to offset {position.offset}, and ends at {self._end}: it lost its end, or was made "
+                f"it was folded up to offset {position.offset}, and ends at {end}: it lost its end, or was made "
                 f"anew. {remedy}"
             )
         self._source, self._again = self._sources(), None
@@ -239,7 +234,7 @@ class RekeyedShard(Answers):
                 f"it was folded up to offset {position.offset}, and another event is before it now: this is another "
                 f"journal. {remedy}"
             )
-        self._end_at_opening = min(self._end_at_opening, self._end)
+        self._end.opened_again(end)
         self._phase, self._reason = READING, ""
         self._moves.tell()
         return fold
@@ -254,8 +249,8 @@ class RekeyedShard(Answers):
                 topic_id = await self._require_topic(fold) if run.events else None
                 fold.apply(run.events, run.next_offset, topic_id)
                 self._moves.tell()
-            self._end = self._source.status().end
-            self._telemetry.standing(max(0, self._end - fold.position.offset))
+            self._end.note(self._source.status().end)
+            self._telemetry.standing(max(0, self._end.offset - fold.position.offset))
             has_more = await self._catch_up(fold)
             self._backoff.reset()
             if run.is_end and not has_more:
@@ -372,5 +367,5 @@ class RekeyedShard(Answers):
     async def _leave(self, reason: str) -> None:
         """Close the store as soon as the questions to it are answered."""
         self._phase, self._reason, self._fold = OPENING, reason, None
-        self._end_at_opening = NOT_ASKED
+        self._end.ask_anew()
         await self._open_store.close()

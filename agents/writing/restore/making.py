@@ -22,8 +22,9 @@ from annals.schemas.cid import cid_text, is_cid
 from annals.schemas.restore_point import RestorePointError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
+    from collections.abc import Callable, Sequence
+
+    from structlog.typing import FilteringBoundLogger
 
     from annals.agents.folding.working_set import WorkingSet
     from annals.agents.ports import Clock, LogRecovery, Position, ShardStore, ShardTelemetry, Writes
@@ -65,8 +66,8 @@ class RestorePoints:
         clock: Clock,
         telemetry: ShardTelemetry,
         background: asyncio.Semaphore,
-        wake: Any,
-        log: Any,
+        wake: Callable[[], None],
+        log: FilteringBoundLogger,
     ) -> None:
         """Take the shard's parts. background: how many may read journals beside their work; wake: ends its sleep."""
         self._place = place

@@ -24,7 +24,6 @@ from annals.agents.folding.damage import DamagedStores
 from annals.agents.pace import Pace
 from annals.agents.ports import (
     FencedError,
-    LostEndError,
     StaleStateError,
     StoppedError,
     StoreError,
@@ -33,25 +32,24 @@ from annals.agents.ports import (
 )
 from annals.agents.waiting import first_of
 from annals.agents.writing.batches.deciding import Deciding
-from annals.agents.writing.recovery.acknowledged import Acknowledged, Next
+from annals.agents.writing.recovery.acknowledged import Acknowledged
 from annals.agents.writing.recovery.answered import Answers
 from annals.agents.writing.recovery.losses import NOTHING
 from annals.agents.writing.recovery.opening import Opening
 from annals.agents.writing.restore.full_fold import DiffersError
 from annals.agents.writing.restore.making import NEVER, RestorePolicy
 from annals.agents.writing.shards.command_queue import BATCH_RECORDS, CommandQueue
-from annals.agents.writing.shards.commits import Commits
 from annals.agents.writing.shards.fences import Fences
 from annals.agents.writing.shards.phase import Phase
+from annals.agents.writing.shards.transactions import Transactions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from annals.agents.deciding.decider import Decider
-    from annals.agents.folding.working_set import AggregateCache, WorkingSet
+    from annals.agents.folding.working_set import AggregateCache
     from annals.agents.ports import (
         Clock,
-        CommandRecord,
         CommandSource,
         Delivery,
         Ends,
@@ -63,7 +61,7 @@ if TYPE_CHECKING:
     from annals.agents.writing.batches.decision_plan import Limits
     from annals.agents.writing.recovery.losses import Known
     from annals.agents.writing.shard_id import ShardId
-    from annals.agents.writing.shards.concurrency_limit import ConcurrencyLimit, Permit
+    from annals.agents.writing.shards.concurrency_limit import ConcurrencyLimit
 
 __all__ = ["Phase", "Shard"]
 
@@ -105,24 +103,21 @@ class Shard:
         self.place = place
         self.phase = Phase.OPENING
         self.reason = "not opened yet"
-        self.next_offset = 0
         self.acknowledged = Acknowledged(place, journal, known)
-        self._deciding = Deciding(decider, place, limits, clock)
         self._journal = journal
         self._clock = clock
         self._telemetry = telemetry
         self._concurrency_limit = concurrency_limit
         self._command_queue = CommandQueue(source)
-        self._working_set: WorkingSet | None = None
         self._last_position = 0
-        self._answers = Answers(journal, place, limits.command_bytes, self._tell)
+        answers = Answers(journal, place, limits.command_bytes, self._tell)
         self._opening = Opening(
             decider,
             place,
             journal,
             stores,
             self.acknowledged,
-            self._answers,
+            answers,
             telemetry,
             self._tell,
             aggregate_cache=aggregate_cache,
@@ -147,7 +142,22 @@ class Shard:
         self.damaged_stores = DamagedStores(stores, clock, telemetry, self._log)
         self._pace = Pace(self._clock, self._log, BATCH_RECORDS)
         self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
-        self._commits = Commits(journal, self.acknowledged, self._behind, self._backoff)
+        self._transactions = Transactions(
+            Deciding(decider, place, limits, clock),
+            journal,
+            self.acknowledged,
+            answers,
+            self._behind,
+            self._pace,
+            self._backoff,
+            clock,
+            telemetry,
+        )
+
+    @property
+    def next_offset(self) -> int:
+        """The next command to decide."""
+        return self._transactions.next_offset
 
     @property
     def store(self) -> ShardStore | None:
@@ -174,13 +184,13 @@ class Shard:
         self._command_queue.look_again()
         before, self._last_position = self._last_position, (position := self._decided_until())
         if self.phase is Phase.OPEN:
-            self._behind.consider(self._commits.journal_end)
-            is_kept = before == position <= self._commits.next_offset
+            self._behind.consider(self._transactions.journal_end)
+            is_kept = before == position <= self._transactions.committed
             if is_kept and self._idle.is_set() and not len(self._command_queue):
                 self._pace.failure = ""  # it was committed after all, and nothing is left behind it
                 self._backoff.reset()
         # Once they are deleted, the markers behind the last command look like commands that expired undecided.
-        if position == before and position > self._commits.next_offset:
+        if position == before and position > self._transactions.committed:
             self._command_queue.wake()
 
     def ends(self) -> Ends | None:
@@ -195,7 +205,7 @@ class Shard:
             self.phase, self.reason = Phase.OPENING, f"partitions lost what was there: known {asked}, there {answered}"
             self._log.error("partitions lost what was there", known=str(asked), there=str(answered))
             self._command_queue.invalidate(self.reason)
-        elif self._idle.is_set() and answered.journal > self._commits.journal_end:
+        elif self._idle.is_set() and answered.journal > self._transactions.journal_end:
             self._command_queue.invalidate(
                 f"somebody else wrote to the journal, up to offset {answered.journal}: reading it"
             )
@@ -236,7 +246,7 @@ class Shard:
                 await self._backoff.wait()
             except StoppedError as error:
                 if isinstance(error, DiffersError):
-                    await self._commits.forget_restore_point()
+                    await self._transactions.forget_restore_point()
                 self._stop(str(error))
                 return
             except asyncio.CancelledError:
@@ -284,10 +294,8 @@ class Shard:
         self._leave(Phase.OPENING, "becoming the journal's only writer")
         await self._journal.fence()
         start = await self._opening.open()
-        self._commits.journal_end, self._commits.next_offset = start.journal_end, start.committed
-        self.next_offset = start.next_offset
-        self._working_set = start.working_set
-        self._behind.opened(lambda: self._commits.journal_end)
+        self._transactions.opened(start)
+        self._behind.opened(lambda: self._transactions.journal_end)
         self._begin()
         self._log.info("shard open", next_command=self.next_offset, journal_end=start.journal_end, folded=start.folded)
 
@@ -300,75 +308,29 @@ class Shard:
             self.phase, self.reason = Phase.SUSPENDED, "a rebalance is under way"
 
     async def _serve(self) -> None:
+        transactions = self._transactions
         while True:
             await self._may_serve.wait()
             await self._command_queue.wait()
             await self._pace.obey(self._journal.throttled_s())
             async with self._concurrency_limit.permit(len(self._command_queue)) as permit:
+                await transactions.look_between()
                 # Looked at again: a rebalance may have begun while it waited, and what is there is delivered again.
-                await self.acknowledged.require_last_command()
-                other = await self._behind.between(self.acknowledged.metadata, self._commits.journal_end)
-                self._working_set = other or self._working_set
                 if not self._may_serve.is_set():
                     continue
                 records, position = self._command_queue.take(self.next_offset, self._pace.most), self._decided_until()
                 self._idle.clear()
                 try:
-                    if not records and (position > self._commits.next_offset or self._behind.has_work):
-                        await self._commit_position(position)
+                    if not records and (position > transactions.committed or self._behind.has_work):
+                        await transactions.commit_position(position)
                     while records and self._may_serve.is_set():
-                        records = await self._transact(records, permit)
+                        left = await transactions.decide(records, permit)
+                        if left is None:  # it looked for answers, and a rebalance may have passed over the search
+                            self._begin()
+                        records = left or []
                         await self._pace.obey(self._journal.throttled_s())
                 finally:
                     self._idle.set()
-
-    async def _transact(self, records: list[CommandRecord], permit: Permit) -> list[CommandRecord]:
-        """Decide a batch, commit it, and only then fold it; return the records that there was no time for.
-
-        Without a known commit nothing of it has happened.
-        """
-        clock, working_set = self._clock, self._working_set
-        assert working_set is not None  # noqa: S101 - `_open` made it
-        started = clock.monotonic()
-        await self._behind.resolve(records)
-        batch, writes, stop = self._deciding.decide(
-            records, working_set, self._journal.writes, self._commits.journal_end, self._answers.found
-        )
-        if batch.tally.others and self._answers.must_look(records):
-            working_set.rollback()
-            permit.end()  # it reads, perhaps for long
-            await self._answers.look(records)
-            self._begin()  # all is delivered again: a rebalance may have passed over the search
-            return []
-        decided = clock.monotonic()
-        position = batch.position()
-        then = self.acknowledged.after(position, records[batch.decided - 1])
-        try:
-            await self._commits.commit(writes, batch.next_offset, then, working_set, position, batch.caused)
-        except BaseException as error:
-            working_set.rollback()
-            if not isinstance(error, LostEndError) and self._pace.failed(batch.decided, error):
-                self._backoff.reset()  # the next one is smaller
-            raise
-        committed = clock.monotonic()
-        permit.record_commit(batch.decided, committed - decided)
-        self._pace.committed(committed - decided, self._journal.throttled_s())
-        if position is not None:
-            working_set.commit(position)
-        self.next_offset = batch.next_offset
-        self._deciding.committed(batch)
-        self._telemetry.committed(batch, records[: batch.decided], decided - started, committed - decided)
-        self._telemetry.cached(*working_set.cache_use())
-        if stop is not None:
-            raise stop
-        return records[batch.decided :]
-
-    async def _commit_position(self, position: int) -> None:
-        """Commit that all below an offset is decided, in a transaction that decides nothing."""
-        assert self._working_set is not None  # noqa: S101 - `_open` made it
-        present = Next(self.acknowledged.known, self.acknowledged.metadata)
-        await self._commits.commit(self._journal.writes(), position, present, self._working_set)
-        self.next_offset = position
 
     async def _wait_fenced(self, error: FencedError) -> None:
         """Wait for the rebalance that explains the fence; without one, open again."""
@@ -391,8 +353,7 @@ class Shard:
         self.phase, self.reason = phase, reason
         self._behind.end()
         self._command_queue.clear()
-        if self._working_set is not None:
-            self._working_set.rollback()
+        self._transactions.rollback()
 
     def _stop(self, reason: str) -> None:
         self._log.error("shard stopped", reason=reason)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from distributions import installed
 from processes import ENTRY_POINT, answer_of, free_port, own_environment, running, until
 
 pytestmark = pytest.mark.broker
@@ -18,13 +19,9 @@ LAMP = Path(__file__).parents[2] / "lamp.py"
 @pytest.fixture
 def environment(bootstrap: str, topic_prefix: str, tmp_path: Path) -> dict[str, str]:
     """What a shell has where the distribution `annals-lamp` is installed beside the project."""
-    site = tmp_path / "site"
-    (site / "annals_lamp-1.dist-info").mkdir(parents=True)
-    (site / "annals_lamp-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: annals-lamp\nVersion: 1\n")
-    (site / "annals_lamp-1.dist-info/entry_points.txt").write_text("[annals.aggregates]\nlamp = lamp:LAMP\n")
-    (site / "lamp.py").write_text(LAMP.read_text() + "\n\nLAMP = lamp()\n")
+    code = LAMP.read_text() + "\n\nLAMP = lamp()\n"
     return own_environment(
-        PYTHONPATH=str(site),
+        PYTHONPATH=installed(tmp_path / "site", "annals-lamp", "[annals.aggregates]\nlamp = lamp:LAMP\n", lamp=code),
         ANNALS_BOOTSTRAP_SERVERS=bootstrap,
         ANNALS_TOPIC_PREFIX=topic_prefix,
         ANNALS_PARTITIONS="1",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from distributions import installed
 from processes import ENTRY_POINT, own_environment
 
 LAMP = Path(__file__).parents[2] / "lamp.py"
@@ -14,13 +15,11 @@ LAMP = Path(__file__).parents[2] / "lamp.py"
 
 def listed(tmp_path: Path, entry: str, more: str = "") -> subprocess.CompletedProcess[str]:
     """`annals schemas list --kind lamp` beside a distribution with this entry point."""
-    (tmp_path / "annals_lamp-1.dist-info").mkdir(parents=True)
-    (tmp_path / "annals_lamp-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: annals-lamp\nVersion: 1\n")
-    (tmp_path / "annals_lamp-1.dist-info/entry_points.txt").write_text(f"[annals.aggregates]\n{entry}\n")
-    (tmp_path / "lamp.py").write_text(f"{LAMP.read_text()}\n\nLAMP = lamp()\n{more}")
+    code = f"{LAMP.read_text()}\n\nLAMP = lamp()\n{more}"
+    site = installed(tmp_path, "annals-lamp", f"[annals.aggregates]\n{entry}\n", lamp=code)
     return subprocess.run(
         [ENTRY_POINT, "schemas", "list", "--kind", "lamp"],
-        env=own_environment(PYTHONPATH=str(tmp_path)),
+        env=own_environment(PYTHONPATH=site),
         capture_output=True,
         text=True,
         timeout=600,

@@ -10,7 +10,7 @@ from annals.agents.reading.gathering.gather import PartitionReason, why_behind
 from annals.schemas.dag_json import event_json
 
 if TYPE_CHECKING:
-    from annals.agents.reading.found import ShardStatus
+    from annals.agents.reading.found import FoundEvent, ShardStatus
 
 CidText = Annotated[str, Meta(pattern="^b[a-z2-7]+$", description="A CID in text form.")]
 RecordedAt = Annotated[str, Meta(description="RFC 3339, UTC, microseconds.")]
@@ -89,6 +89,6 @@ def stale_members(status: ShardStatus) -> dict[str, Any]:
     return {"stale": [stale], "position": {"partition": status.partition, "offset": status.offset}}
 
 
-def found_event_json(found: Any) -> bytes:
+def found_event_json(found: FoundEvent) -> bytes:
     """Return a `FoundEvent` as `annals events` prints it."""
     return event_json(found.event, found.cid, found.partition, found.offset)

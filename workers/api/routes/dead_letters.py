@@ -36,6 +36,7 @@ from annals.workers.api.routes.subscriptions import with_problems
 from annals.workers.registry import unknown_command
 
 if TYPE_CHECKING:
+    from annals.schemas.settlement import Action
     from annals.workers.api.http.routing import Call
 
 ASKED: Final = "dead letters"
@@ -175,7 +176,7 @@ class DeadLetters(Protocol):
 
     async def settle(
         self,
-        action: Any,
+        action: Action,
         selection: Selection,
         principal: str,
         path: str,
@@ -231,7 +232,7 @@ class DeadLetterRoutes:
         """Settle without sending anything."""
         return await self._settle(call, DISCARD, read_body(call.body, DISCARDS))
 
-    async def _settle(self, call: Call, action: str, asked: DeadLetterReplay) -> Answer:
+    async def _settle(self, call: Call, action: Action, asked: DeadLetterReplay) -> Answer:
         done = await with_problems(
             self._letters.settle(
                 action,

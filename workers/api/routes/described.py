@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from swagger_ui_bundle import swagger_ui_path
@@ -15,7 +15,7 @@ from annals.workers.api.http.routing import Answer, NoParameters, Route, Scope
 
 if TYPE_CHECKING:
     from annals.workers.api.http.openapi import OpenApi
-    from annals.workers.api.http.routing import Call
+    from annals.workers.api.http.routing import Call, Handler
 
 ASSETS: Final = {
     "swagger-ui.css": "text/css; charset=utf-8",
@@ -81,7 +81,7 @@ def described_routes(document: OpenApi) -> tuple[Route, ...]:
 
 
 def _route(
-    path: str, summary: str, handler: Any, scope: Scope | None, parameters: type[Struct] = NoParameters
+    path: str, summary: str, handler: Handler, scope: Scope | None, parameters: type[Struct] = NoParameters
 ) -> Route:
     return Route("GET", path, scope, summary, parameters, None, handler, is_described=False)
 

@@ -29,7 +29,7 @@ from annals.workers.registry import deciders
 if TYPE_CHECKING:
     from annals.agents.reading.jobs import Jobs
     from annals.schemas.job_record import JobRecord
-    from annals.workers.api.http.routing import Answer, Call
+    from annals.workers.api.http.routing import Answer, Call, Handler
 
 PAGE: Final = 100
 RETRY_AFTER_S: Final = 5
@@ -184,7 +184,7 @@ class JobRoutes:
         record = await self._found(call, kind)
         return await self._jobs.cancel(record.id) or record
 
-    def _cancel(self, path: str, summary: str, answer: type[Struct], handler: Any) -> Route:
+    def _cancel(self, path: str, summary: str, answer: type[Struct], handler: Handler) -> Route:
         return Route(
             "DELETE", f"{path}/{{id}}", Scope.ADMIN, summary, One, answer, handler, status=202, is_administrative=True
         )

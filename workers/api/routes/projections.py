@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.read_models.row_answers import Answer as RowsAnswer
     from annals.agents.reading.read_models.row_answers import RowAnswers
     from annals.agents.reading.read_models.service import ProjectionService
-    from annals.workers.api.http.routing import Answer, Call
+    from annals.workers.api.http.routing import Answer, Call, Handler
 
 PAGE: Final = 100
 VERSION_IN_USE: Final = "version_in_use"
@@ -312,7 +312,7 @@ class ProjectionRoutes:
             raise not_found(with_known("there is no projection", shown(name), self._projections))
         return name
 
-    def _job(self, verb: str, summary: str, parameters: type[Struct], handler: Any) -> Route:
+    def _job(self, verb: str, summary: str, parameters: type[Struct], handler: Handler) -> Route:
         return Route(
             "POST",
             f"{PATH}/{verb}",
@@ -326,7 +326,7 @@ class ProjectionRoutes:
             is_administrative=True,
         )
 
-    def _done(self, verb: str, summary: str, parameters: type[Struct], handler: Any) -> Route:
+    def _done(self, verb: str, summary: str, parameters: type[Struct], handler: Handler) -> Route:
         path = f"{PATH}/{verb}"
         return Route(
             "POST",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
@@ -13,7 +13,7 @@ from annals.workers.api.routes.subscriptions import LOCK, with_lock, with_proble
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from annals.workers.api.http.routing import Call
+    from annals.workers.api.http.routing import Call, Handler
     from annals.workers.api.routes.subscriptions import Answered
 
 PATH: Final = "/v1/reactions/{name}"
@@ -131,7 +131,7 @@ class ReactionRoutes:
         """Resume one."""
         return await _answer(self._administration.resume(call.parameters.name))
 
-    def _done(self, verb: str, summary: str, handler: Any) -> Route:
+    def _done(self, verb: str, summary: str, handler: Handler) -> Route:
         return Route(
             "POST",
             f"{PATH}/{verb}",

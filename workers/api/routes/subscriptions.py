@@ -23,7 +23,7 @@ from annals.workers.kafka.diagnosis import right_or_words
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
-    from annals.workers.api.http.routing import Call
+    from annals.workers.api.http.routing import Call, Handler
 
 T = TypeVar("T")
 
@@ -221,7 +221,7 @@ class SubscriptionRoutes:
         """Resume one."""
         return _answer(await with_problems(self._administration.resume(call.parameters.name)))
 
-    def _done(self, verb: str, summary: str, handler: Any) -> Route:
+    def _done(self, verb: str, summary: str, handler: Handler) -> Route:
         return Route(
             "POST",
             f"{PATH}/{verb}",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.ports import CommandRecord, CopyRecord, DeadLetterRecord, KeyAndValue
+    from annals.topics.names import TopicNames
     from annals.workers.kafka.protocol.record_batches import Record
 
 
@@ -47,7 +48,7 @@ class ShardTopics:
         *,
         kind: str,
         partition: int,
-        names: Any,
+        names: TopicNames,
         limits: Mapping[str, int],
         dead_partitions: int,
         has_restore_points: bool = False,

@@ -144,7 +144,7 @@ class TransactionalWriter:
                 self._is_implicit, self._ended_at = level >= IMPLICIT_FROM, 0.0
                 self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch
                 return
-            if error not in _AGAIN or loop_time() > end:  # else nobody would be told
+            if error not in _AGAIN or loop_time() > end:  # without an end nobody would learn of it
                 raise error(f"{self._id}: the broker does not give out a producer id")
             if error in MOVED:
                 self._brokers.forget_coordinators()

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from annals.agents.ports import JournalRecord
 from annals.agents.reading.following.answers import Answers
 from annals.agents.reading.following.fold import ReadingFold
-from annals.agents.reading.following.shard import READING
-from annals.agents.reading.found import ShardStatus
+from annals.agents.reading.found import READING, ShardStatus
 from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.agents.reading.keeping.states import States
 from annals.agents.reading.projecting.rows import ProjectionFollower

@@ -13,7 +13,8 @@ from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import StaleStateError, StoppedError, StoreError, UnreachableError
 from annals.agents.reading.following.losses import Losses
-from annals.agents.reading.following.shard import READING, STOPPED, Shard
+from annals.agents.reading.following.shard import Shard
+from annals.agents.reading.found import READING, STOPPED
 from annals.agents.reading.ports import BrokenChainError
 from annals.agents.waiting import ended
 from annals.schemas.journal_reader import GapError

@@ -12,6 +12,7 @@ import msgspec
 from blake3 import blake3
 from libipld import decode_multibase, encode_dag_cbor
 
+from annals.agents.reading.found import READING
 from annals.workers.tools.simulation.checker import journal_of
 from annals.workers.tools.simulation.judged_records import cid_text, journal_cids
 
@@ -59,7 +60,7 @@ class ReadingJudge:
         world = self._world
         for process in world.processes:
             for key, followed in process.readers.here.items():
-                is_reading = followed.shard.status().phase == "reading"
+                is_reading = followed.shard.status().phase == READING
                 shard = followed.shard
                 is_told = world.must_stop(key) and (
                     shard.opened_at > world.cut_at[key] or shard.known_until >= world.cut[key]

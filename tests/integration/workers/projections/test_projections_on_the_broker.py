@@ -110,7 +110,7 @@ async def test_a_global_projection_outlives_its_process_and_rows_are_folded_with
         reader = wiring.global_reader
         tasks = [asyncio.create_task(reader.run()), asyncio.create_task(wiring.topic.run())]
         try:
-            await until(lambda reader=reader: sum(reader._read_until.values()) == 3)
+            await until(lambda reader=reader: sum(reader.positions.read_until.values()) == 3)
             await until(lambda topic=wiring.topic: topic.is_read)
             answers = wiring.answers(MemoryShards(journals))
             found = await answers.ask("locations", {"under": "a"})

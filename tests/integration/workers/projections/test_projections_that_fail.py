@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import urllib.parse
 from typing import TYPE_CHECKING
 
 import pytest
 
 from annals.topics.keys import partition_of
+from distributions import installed
 from grouped import SOON_MISSED, Group, GroupWorker, group
-from processes import annals, own_environment
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -90,22 +88,10 @@ def mended(tmp_path: Path) -> Path:
 def crew(
     bootstrap: str, topic_prefix: str, tmp_path: Path, mended: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Group]:
-    site = tmp_path / "site"
-    info = site / "annals_failing-1.dist-info"
-    info.mkdir(parents=True)
-    (site / "failing_of_ours.py").write_text(CODE.format(mended=str(mended), bad=BAD))
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: annals-failing\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(ENTRY_POINTS)
-    monkeypatch.setenv("PYTHONPATH", str(site))
+    code = CODE.format(mended=str(mended), bad=BAD)
+    monkeypatch.setenv("PYTHONPATH", installed(tmp_path / "site", "annals-failing", ENTRY_POINTS, failing_of_ours=code))
     with group(bootstrap, topic_prefix, tmp_path, PARTITIONS) as made:
         yield made
-
-
-def run(crew: Group, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
-    environment = own_environment(
-        ANNALS_BOOTSTRAP_SERVERS=crew.settings.bootstrap_servers, ANNALS_TOPIC_PREFIX=crew.settings.topic_prefix
-    )
-    return annals(*arguments, environment=environment, said=said)
 
 
 def send(crew: Group, numbers: range) -> None:
@@ -113,12 +99,10 @@ def send(crew: Group, numbers: range) -> None:
     places = [
         ("location", f"l-{each}", "DefineLocation", {"name": "L", "location_type": "logical"}) for each in numbers
     ]
-    lines = [
-        json.dumps({"kind": kind, "aggregate_id": aggregate_id, "type": name, "data": data})
+    crew.send(
+        {"kind": kind, "aggregate_id": aggregate_id, "type": name, "data": data}
         for kind, aggregate_id, name, data in (*people, *places)
-    ]
-    done = run(crew, "send", said="".join(f"{line}\n" for line in lines))
-    assert done.returncode == 0, done.stdout + done.stderr
+    )
 
 
 def rows(worker: GroupWorker, name: str) -> set[str]:
@@ -184,11 +168,11 @@ def test_what_fails_on_one_event_stops_alone_and_goes_on_when_it_is_mended(crew:
         lambda: worker.asked("GET", "/v1/subscriptions/all")[1]["lag"]["events"] == 0, "everything is published"
     )
     api = worker.logged("worker started")[0]["api"]
-    done = run(crew, "projections", "status", "opens", "--api", api)
+    done = crew.run("projections", "status", "opens", "--api", api)
     assert done.returncode == 1
     assert why["opens"] in done.stdout
-    assert run(crew, "projections", "verify", "opens", "--api", api).returncode == 0  # of what it has
-    done = run(crew, "projections", "show", "opens", "--at", "2100-01-01T00:00:00Z")
+    assert crew.run("projections", "verify", "opens", "--api", api).returncode == 0  # of what it has
+    done = crew.run("projections", "show", "opens", "--at", "2100-01-01T00:00:00Z")
     assert (done.returncode, why["opens"] in done.stderr) == (2, True)
     worker.until(lambda: all(each.health() == [] for each in workers), "all are ready")
     alert = "annals_projection_failed{"

@@ -16,8 +16,8 @@ from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.settings import client_options
 from annals.workers.tools.broker import Broker
+from distributions import installed
 from grouped import Group, GroupWorker, group
-from processes import annals, own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,14 +70,7 @@ class Deployment:
         return self.crew.worker(name, {}, ROLES="write,read", API_PORT="0", **self.settings)
 
     def annals(self, *arguments: str, said: str = "") -> str:
-        environment = own_environment(
-            ANNALS_BOOTSTRAP_SERVERS=self.crew.settings.bootstrap_servers,
-            ANNALS_TOPIC_PREFIX=self.crew.settings.topic_prefix,
-            **{f"ANNALS_{name}": value for name, value in self.settings.items()},
-        )
-        done = annals(*arguments, environment=environment, said=said, within_s=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return self.crew.said(*arguments, said=said, **self.settings)
 
     def send(self, name: str, people: list[str], /, **data: Any) -> None:
         lines = [json.dumps({"kind": "person", "aggregate_id": each, "type": name, "data": data}) for each in people]
@@ -112,16 +105,9 @@ class Deployment:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a distribution with the two reactions is installed, for all processes of the test."""
+    entry_points = "[annals.reactions]\nfollow-east = crossing:EAST\nfollow-west = crossing:WEST\n"
     site = tmp_path / "site"
-    (site / "annals_crossing-1.dist-info").mkdir(parents=True)
-    (site / "crossing.py").write_text(REACTIONS)
-    (site / "annals_crossing-1.dist-info/METADATA").write_text(
-        "Metadata-Version: 2.1\nName: annals-crossing\nVersion: 1\n"
-    )
-    (site / "annals_crossing-1.dist-info/entry_points.txt").write_text(
-        "[annals.reactions]\nfollow-east = crossing:EAST\nfollow-west = crossing:WEST\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.setenv("PYTHONPATH", installed(site, "annals-crossing", entry_points, crossing=REACTIONS))
     return site
 
 

@@ -14,10 +14,8 @@ from annals.schemas.cid import cid_text
 from annals.workers.client import CommandClient
 from annals.workers.client.history import history
 from grouped import Group, group
-from processes import annals, own_environment
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -33,20 +31,11 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
         yield made
 
 
-def run(crew: Group, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
-    environment = own_environment(
-        ANNALS_BOOTSTRAP_SERVERS=crew.settings.bootstrap_servers, ANNALS_TOPIC_PREFIX=crew.settings.topic_prefix
-    )
-    return annals(*arguments, environment=environment, said=said)
-
-
 def send(crew: Group, *commands: tuple[str, str, str, dict[str, Any]]) -> None:
-    lines = [
-        json.dumps({"kind": kind, "aggregate_id": aggregate_id, "type": name, "data": data})
+    crew.send(
+        {"kind": kind, "aggregate_id": aggregate_id, "type": name, "data": data}
         for kind, aggregate_id, name, data in commands
-    ]
-    done = run(crew, "send", said="".join(f"{line}\n" for line in lines))
-    assert done.returncode == 0, done.stdout + done.stderr
+    )
 
 
 def send_at_once(crew: Group, *commands: tuple[str, str, str, dict[str, Any]]) -> None:
@@ -89,10 +78,10 @@ def workflow_commands(workflow_id: str, **more: Any) -> list[tuple[str, str, str
 def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_once(crew: Group) -> None:
     worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
     send(crew, *agent_commands("a-1"), *workflow_commands("w-before"))
-    listed = json.loads(run(crew, "reactions", "list", "--json").stdout)["reactions"]
+    listed = json.loads(crew.run("reactions", "list", "--json").stdout)["reactions"]
     assert {each["name"]: each["status"] for each in listed} == dict.fromkeys(REACTIONS, "paused")
     for name in REACTIONS[1:]:
-        assert run(crew, "reactions", "resume", name).returncode == 0
+        assert crew.run("reactions", "resume", name).returncode == 0
     assert worker.asked("POST", "/v1/reactions/assign-tasks/resume")[1]["status"] == "active"
 
     ids = [f"w-{number}" for number in range(WORKFLOWS)]
@@ -133,9 +122,9 @@ def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_on
     for workflow_id in ids[:3]:
         assert [each["type"] for each in events(crew, "workflow", workflow_id)].count("StepCompleted") == 1
 
-    status = json.loads(run(crew, "reactions", "status", "expire-deadlines", "--json").stdout)
+    status = json.loads(crew.run("reactions", "status", "expire-deadlines", "--json").stdout)
     assert (status["status"], status["timers"]["pending"]) == ("active", 0)
-    assert json.loads(run(crew, "reactions", "pause", "assign-tasks", "--json").stdout)["status"] == "paused"
-    assert run(crew, "reactions", "status", "nothing").returncode == 2
+    assert json.loads(crew.run("reactions", "pause", "assign-tasks", "--json").stdout)["status"] == "paused"
+    assert crew.run("reactions", "status", "nothing").returncode == 2
     worker.until(lambda: "annals_reaction_commands_total" in worker.metrics(), "commands of reactions are counted")
     assert worker.end() == 0

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.structs import TopicPartition
 
 from annals.topics.catalog import REKEYED_TOPIC_BYTES
-from annals.workers.kafka.connections import connect, partitions_of
-from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.settings import client_options
+from distributions import installed
 from grouped import SOON_MISSED, Group, GroupWorker, group
-from processes import annals, free_port, own_environment
+from processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,14 +54,8 @@ BY_CAUSE = Projection(
 @pytest.fixture
 def crew(bootstrap: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
     """A group whose processes have a distribution with the projection."""
-    site = tmp_path / "site"
-    (site / "annals_causes-1.dist-info").mkdir(parents=True)
-    (site / "causes.py").write_text(PROJECTION)
-    (site / "annals_causes-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: annals-causes\nVersion: 1\n")
-    (site / "annals_causes-1.dist-info/entry_points.txt").write_text(
-        "[annals.projections]\nby_cause = causes:BY_CAUSE\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(site))
+    entry_point = "[annals.projections]\nby_cause = causes:BY_CAUSE\n"
+    monkeypatch.setenv("PYTHONPATH", installed(tmp_path / "site", "annals-causes", entry_point, causes=PROJECTION))
     with group(bootstrap, topic_prefix, tmp_path, partitions=3) as made:
         yield made
 
@@ -72,31 +64,19 @@ def start(crew: Group, name: str) -> GroupWorker:
     return crew.worker(name, SOON_MISSED, ROLES="write,read", API_PORT=str(free_port())).until_ready()
 
 
-def run(crew: Group, *arguments: str, said: str = "") -> str:
-    environment = own_environment(
-        ANNALS_BOOTSTRAP_SERVERS=crew.settings.bootstrap_servers, ANNALS_TOPIC_PREFIX=crew.settings.topic_prefix
-    )
-    done = annals(*arguments, environment=environment, said=said, within_s=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def send(crew: Group, numbers: range) -> None:
     """Register people, each with one of the keys, in the partition of their own ids."""
-    lines = [
-        json.dumps(
-            {
-                "kind": "person",
-                "aggregate_id": f"p-{key}-{number}",
-                "type": "RegisterPerson",
-                "correlation_id": key,
-                "data": {"name": "Ada"},
-            }
-        )
+    crew.send(
+        {
+            "kind": "person",
+            "aggregate_id": f"p-{key}-{number}",
+            "type": "RegisterPerson",
+            "correlation_id": key,
+            "data": {"name": "Ada"},
+        }
         for number in numbers
         for key in KEYS
-    ]
-    run(crew, "send", said="".join(f"{line}\n" for line in lines))
+    )
 
 
 def rows(worker: GroupWorker) -> dict[str, Any]:
@@ -107,25 +87,6 @@ def rows(worker: GroupWorker) -> dict[str, Any]:
 
 def seen(answer: dict[str, Any]) -> dict[str, list[str]]:
     return {row["aggregate_id"]: sorted(row["seen"]) for row in answer.get("rows", ())}
-
-
-def streamed(crew: Group) -> int:
-    """How many events are in the stream."""
-
-    async def read() -> int:
-        name = f"{crew.settings.topic_prefix}rekeyed.by_cause"
-        client = await connect(client_options(crew.settings), [name])
-        try:
-            found = 0
-            wheres = [TopicPartition(name, partition) for partition in range(partitions_of(client, name))]
-            for where, (first, end) in (await bounds(client, wheres)).items():
-                async for records in read_range(client, where, first, end):
-                    found += len(records)
-            return found
-        finally:
-            await client.close()
-
-    return asyncio.run(read())
 
 
 def log_of(*workers: GroupWorker) -> str:
@@ -164,12 +125,12 @@ def test_each_event_is_in_its_keys_row_once_whatever_is_killed(crew: Group) -> N
 
     answer = two.until(whole, "nothing is left to copy or to fold")
     assert {place: len(offsets) for place, offsets in answer["positions"].items()} == {"rekeyed.by_cause": 3}
-    assert streamed(crew) == EACH * len(KEYS)
+    assert len(crew.records("rekeyed.by_cause")) == EACH * len(KEYS)
     none_invalid = f"annals_projection_records_invalid_total{READ} 0.0"
     two.until(lambda: none_invalid in two.metrics(), "no record was invalid")
     two.until(lambda: "turned to a version of a projection" in log_of(one, two), "all have turned to its version")
     api = two.logged("worker started")[0]["api"]
-    found = json.loads(run(crew, "projections", "verify", "by_cause", "--json", "--api", api))["result"]
+    found = json.loads(crew.said("projections", "verify", "by_cause", "--json", "--api", api))["result"]
     assert (found["differences"], found["unanswered"], found["rows"]) == ([], [], len(KEYS))
     first = answer["rows"][0]["seen"][0]
     assert len(two.asked("GET", f"/v1/projections/by_cause/rows?first={first}")[1]["rows"]) == 1

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from distributions import installed
 from processes import ENTRY_POINT, answer_of, free_port, own_environment, running, until
 from whole_topics import records_of, until_settled
 
@@ -22,17 +23,13 @@ GONE_OUT_S = 8.0  # the group's session: a worker that is away for longer is thr
 @pytest.fixture
 def environment(bootstrap: str, topic_prefix: str, tmp_path: Path) -> dict[str, str]:
     """A shell with an aggregate beside the project's, whose `evolve` fails for the bulb that is called unforeseen."""
-    site = tmp_path / "site"
-    (site / "annals_lamp-1.dist-info").mkdir(parents=True)
-    (site / "annals_lamp-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: annals-lamp\nVersion: 1\n")
-    (site / "annals_lamp-1.dist-info/entry_points.txt").write_text("[annals.aggregates]\nlamp = lamp:LAMP\n")
     hung = 'return Lamp(status="dark", bulb=event.bulb)'
     code = LAMP.read_text()
     assert hung in code
     defect = f"1 / (event.bulb != 'unforeseen')\n            {hung}"
-    (site / "lamp.py").write_text(code.replace(hung, defect) + "\n\nLAMP = lamp()\n")
+    code = code.replace(hung, defect) + "\n\nLAMP = lamp()\n"
     return own_environment(
-        PYTHONPATH=str(site),
+        PYTHONPATH=installed(tmp_path / "site", "annals-lamp", "[annals.aggregates]\nlamp = lamp:LAMP\n", lamp=code),
         ANNALS_BOOTSTRAP_SERVERS=bootstrap,
         ANNALS_TOPIC_PREFIX=topic_prefix,
         ANNALS_PARTITIONS="1",

@@ -149,7 +149,7 @@ async def test_a_state_is_not_answered_from_before_the_version_that_is_expected(
 
 async def test_a_shard_that_has_not_read_what_there_was_says_so():
     async with reading(person=[]) as (shards, _), serving(AggregateRoutes(shards).routes()) as api:
-        shards.of("person", "p-1")._end_at_opening = 1  # type: ignore[attr-defined]
+        shards.of("person", "p-1")._end.opened(1)  # type: ignore[attr-defined]
         status, headers, problem = await api("GET", ADA)
         assert (status, headers["retry-after"], problem["type"]) == (503, "1", "urn:annals:problem:not_ready")
         status, _, _ = await api("GET", "/v1/aggregates/document/d-1")  # nobody reads it

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from annals.agents import registered
+from distributions import installed
 from processes import ENTRY_POINT, own_environment
 
 if TYPE_CHECKING:
@@ -173,10 +174,7 @@ def test_a_projection_of_another_distribution_is_known_or_refused_by_name(
 
 
 def test_one_that_is_refused_is_said_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "mine-1.dist-info").mkdir()
-    (tmp_path / "mine-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
-    (tmp_path / "mine-1.dist-info/entry_points.txt").write_text("[annals.projections]\nmine = mine:NONE\n")
-    (tmp_path / "mine.py").write_text(MODULE)
-    done = annals(tmp_path, "query", "SELECT", PYTHONPATH=str(tmp_path))
+    site = installed(tmp_path, "mine", "[annals.projections]\nmine = mine:NONE\n", mine=MODULE)
+    done = annals(tmp_path, "query", "SELECT", PYTHONPATH=site)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("annals: entry point mine = mine:NONE of annals.projections cannot be loaded")

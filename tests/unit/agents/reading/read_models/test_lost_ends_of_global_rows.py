@@ -35,13 +35,13 @@ async def test_rows_of_a_journal_that_loses_its_end_are_stale_and_read_anew_when
     reader = global_reader(journals, stores)
     async with read_to_the_ends(reader, journals):
         kept, journals.records_of[where] = journals.records_of[where], []
-        await until(lambda: reader._lost)
+        await until(lambda: reader.positions.lost)
         answered = await rows_of(reader)
         assert [stale.reason for stale in answered.stale] == [LOST.format(where[1])]
         assert [row.row["aggregate_id"] for row in answered.rows] == ["site-1"]
 
         journals.records_of[where] = kept  # restored
-        await until(lambda: reader._fold is not None and not reader._lost)
+        await until(lambda: reader._fold is not None and not reader.positions.lost)
         assert not (await rows_of(reader)).stale
         assert stores.renewed == 0
 
@@ -73,7 +73,7 @@ async def test_rows_are_stale_until_all_is_read_that_the_journals_had_when_the_s
         reasons = {(each.kind, each.partition): each.reason for each in answered.stale}
         assert reasons[journals.slow] == f"indexing: at offset 0 of {len(hidden)}"
         journals.may_go_on.set()
-        await until(lambda: reader._read_until[journals.slow])
+        await until(lambda: reader.positions.read_until[journals.slow])
         answered = await rows_of(reader)
         assert ({row.row["aggregate_id"] for row in answered.rows}, answered.stale) == ({"site-1", "site-2"}, [])
 
@@ -109,10 +109,13 @@ async def test_rows_of_a_journal_with_a_damaged_batch_are_stale_until_it_is_whol
     reader = global_reader(journals, GlobalStores())
 
     def are_read(partitions):
-        return sum(end == len(journals.records_of[where]) for where, end in reader._read_until.items()) == partitions
+        return (
+            sum(end == len(journals.records_of[where]) for where, end in reader.positions.read_until.items())
+            == partitions
+        )
 
     async with run_meanwhile(reader):
-        await until(lambda: reader._unreadable and are_read(PARTITIONS - 1))
+        await until(lambda: reader.positions.unreadable and are_read(PARTITIONS - 1))
         answered = await rows_of(reader)
         assert {row.row["aggregate_id"] for row in answered.rows} == names - hidden
         assert [stale.reason for stale in answered.stale] == ["the record batch is damaged"]
@@ -129,7 +132,7 @@ async def test_rows_behind_a_damaged_batch_are_behind_for_as_long_as_it_is_damag
     journals.damaged = where_of(journals)
     reader = global_reader(journals, GlobalStores())
     async with run_meanwhile(reader):
-        await until(lambda: reader._unreadable)
+        await until(lambda: reader.positions.unreadable)
         clock = reader._clock.monotonic
         reader._clock.monotonic = lambda: clock() + 1_000
         looked = journals.looked
@@ -156,7 +159,7 @@ async def test_a_store_whose_last_record_is_in_a_damaged_batch_answers_for_all_o
             records = journals.records_of[journals.damaged]
             records[-1] = records[-1]._replace(value=b"another")
         journals.damaged = None
-        await until(lambda: reader._fold is not None and not reader._unreadable)
+        await until(lambda: reader._fold is not None and not reader.positions.unreadable)
         assert stores.renewed == (not is_same)
 
 
@@ -166,9 +169,9 @@ async def test_a_damaged_batch_that_is_cut_off_makes_no_rows_stale():
     journals.damaged = where_of(journals)
     reader = global_reader(journals, GlobalStores())
     async with run_meanwhile(reader):
-        await until(lambda: reader._unreadable)
+        await until(lambda: reader.positions.unreadable)
         journals.records_of[journals.damaged] = []
-        await until(lambda: not reader._unreadable)
+        await until(lambda: not reader.positions.unreadable)
         assert not (await rows_of(reader)).stale
 
 

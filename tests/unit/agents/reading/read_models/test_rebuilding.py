@@ -280,7 +280,7 @@ async def test_a_tree_that_is_too_large_says_that_it_is_not_whole():
     async with run_meanwhile(reader):
         early = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a", None, 2)
         assert {each.reason for each in early.missing} == {"global projections are not ready: not opened yet"}
-        await until(lambda: sum(reader._read_until.values()) == 4)
+        await until(lambda: sum(reader.positions.read_until.values()) == 4)
         found = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a", None, 2)
         assert (len(found.rows), found.is_end) == (2, False)
         found = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a", found.after, 2)

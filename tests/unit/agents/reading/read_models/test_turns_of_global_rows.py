@@ -52,7 +52,7 @@ class Process:
     async def until_read(self):
         """Until it has folded all that it can."""
         ends = sum(len(each) for each in self.journals.records_of.values())
-        await until(lambda: self.reader._fold is not None and sum(self.reader._read_until.values()) == ends)
+        await until(lambda: self.reader._fold is not None and sum(self.reader.positions.read_until.values()) == ends)
         await until(lambda: not self.reader._fold.catch_up())
 
     async def let_go(self):

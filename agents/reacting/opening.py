@@ -1,0 +1,116 @@
+"""How a reactor opens, behind its fence: where it goes on, and what it keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from annals.agents.event_keys import REACTION, Rekeyed
+from annals.agents.folding.turns import TURN_RECORDS
+from annals.agents.reacting.processes import Processes
+from annals.agents.reacting.rekeyed import Rekeying
+from annals.agents.reacting.standing import Whose, require_version, standing
+from annals.agents.reacting.versions import begun_anew
+from annals.agents.waiting import in_turns
+from annals.schemas.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.ports import Clock
+    from annals.agents.reacting.ports import ReactionLog
+    from annals.agents.reactions.reaction import Reaction
+    from annals.agents.reading.ports import JournalPartition, JournalSource
+
+
+class Opened(NamedTuple):
+    """What a reactor goes on with. outdated: the rows of another version, to be removed before; None: there is none."""
+
+    processes: Processes | Rekeying
+    progress: Progress
+    outdated: Mapping[bytes, bytes] | None = None
+
+
+class Opening:
+    """Opens one reactor, as often as it is fenced or uncertain."""
+
+    def __init__(
+        self,
+        reaction: Reaction[Any] | Rekeyed,
+        decider: Decider[Any],
+        whose: Whose,
+        source: JournalSource,
+        journal: JournalPartition,
+        clock: Clock,
+        here: str | None,
+        tell: Callable[[str], None],
+        log: FilteringBoundLogger,
+        *,
+        reads_stream: bool,
+    ) -> None:
+        """Take the reaction, whose its progress is, and what the reactor reads; here: this deployment's id.
+
+        tell: takes what is waited for; reads_stream: it is a stream that is reacted to.
+        """
+        self._reaction = reaction
+        self._decider = decider
+        self._whose = whose
+        self._source = source
+        self._journal = journal
+        self._clock = clock
+        self._here = here
+        self._tell = tell
+        self._log = log
+        self._reads_stream = reads_stream
+
+    def begun(self) -> Processes | Rekeying:
+        """Return the processes of a reaction that has not begun."""
+        if isinstance(self._reaction, Rekeyed):
+            return Rekeying(self._reaction)
+        return Processes(self._reaction, self._decider, self._here)
+
+    async def open(self, writer: ReactionLog) -> Opened:
+        """Read where the reaction goes on, and what it keeps.
+
+        Raises:
+            StoppedError: the progress is of a newer version, or not of this journal.
+        """
+        reaction, whose, source = self._reaction, self._whose, self._source
+        known = await writer.progress()
+        _, end = await self._journal.bounds()  # asked last: the next owner may have come further meanwhile
+        version = 0 if isinstance(reaction, Rekeyed) else reaction.version
+        # What in a stream is older than the reaction is marked there; a projection folds all of it alike.
+        is_quiet = not self._reads_stream and whose.what == REACTION
+        progress = known or Progress(0, version=version, quiet_until=end if is_quiet else 0)
+        if not isinstance(reaction, Rekeyed):  # what is copied does not depend on the version
+            require_version(whose, progress, version)
+        progress = await standing(source, progress, end, whose, self._clock, self._tell, self._log)
+        kept = await _kept(writer)
+        if not isinstance(reaction, Rekeyed):
+            if progress.version < version:
+                return Opened(self.begun(), begun_anew(progress, version), kept)
+            if progress.position == 0 and kept:  # not all was removed yet
+                return Opened(self.begun(), progress, kept)
+        return Opened(await self._loaded(kept), progress)
+
+    async def _loaded(self, kept: Mapping[bytes, bytes]) -> Processes | Rekeying:
+        processes = self.begun()
+        async for some in in_turns(kept.items(), TURN_RECORDS):
+            for key, value in some:
+                try:
+                    processes.load(key, value)
+                except ValueError as error:  # whoever wrote it: nothing is known by it
+                    self._log.warning("a row of the reaction is passed over", key=repr(key), reason=str(error))
+        return processes
+
+
+async def _kept(writer: ReactionLog) -> dict[bytes, bytes]:
+    """Return the newest value of each key of the reaction's rows, in the order of these."""
+    kept: dict[bytes, bytes] = {}
+    async for key, value in writer.rows():
+        kept.pop(key, None)
+        if value is not None:
+            kept[key] = value
+    return kept
