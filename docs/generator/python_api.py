@@ -66,9 +66,10 @@ PLUMBING = frozenset({"__future__", "typing", "annals._lazy"})
 INTRO = """# Python
 
 What a program beside the worker may import: to write its own reader, to send commands, to add an aggregate, a
-projection or a reaction. The names that are used most are in `annals`, those of producers and consumers in `annals.client`, those that test aggregates in
-`annals.testing`; the commands and events of each [kind](commands.md) are in `annals.schemas.kinds.<kind>`. Below, each
-name is said where it is defined. Everything else is internal.
+projection or a reaction. The names that are used most are in `annals`, those of producers and consumers in
+`annals.client`, those that test aggregates, projections and reactions in `annals.testing`; the commands and events of
+each [kind](commands.md) are in `annals.schemas.kinds.<kind>`. Below, each name is said where it is defined. Everything
+else is internal.
 """
 
 

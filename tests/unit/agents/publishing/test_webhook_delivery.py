@@ -281,7 +281,7 @@ async def test_a_delivery_that_is_not_answered_in_time_comes_again_when_the_firs
 
 
 async def test_what_waited_for_its_turn_has_all_its_time_to_be_answered(scene, monkeypatch):
-    """Goes red when the time limit goes on from before the wait: a request that is under way is broken off and repeated."""
+    """Goes red when the time limit goes on from before the wait: a request under way is broken off and repeated."""
     monkeypatch.setattr(endpoint, "AT_A_TIME", 1)
     events = [event for at in range(6) for event in chain(f"p-{at}", 1)]
     scene.world.journal.append(events)
