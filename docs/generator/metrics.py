@@ -17,6 +17,7 @@ from annals.workers.reacting.telemetry import ReactionMetrics
 from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
 from annals.workers.telemetry import Metrics
+from annals.workers.webhooks.telemetry import WebhookMetrics
 from generator.markdown import code, fenced, table
 
 ALERTS = Path(__file__).parents[2] / "deploy/alerts.yml"
@@ -44,6 +45,7 @@ def page() -> str:
         *_rows(ApiMetrics(CollectorRegistry())),
         *_rows(ProjectionMetrics(CollectorRegistry())),
         *_rows(PublishMetrics(CollectorRegistry())),
+        *_rows(WebhookMetrics(CollectorRegistry())),
         *_rows(DeadLetterMetrics(CollectorRegistry())),
         *_rows(ReactionMetrics(CollectorRegistry())),
         *_rows(RekeyingProjectionMetrics(CollectorRegistry())),

@@ -22,6 +22,7 @@ MODULES = (
     "annals.schemas.envelope",
     "annals.schemas.commands",
     "annals.schemas.messages",
+    "annals.schemas.values.constraints",
     "annals.schemas.values.refs",
     "annals.schemas.data.upcast",
     "annals.schemas.wire.reading",
@@ -36,16 +37,26 @@ MODULES = (
     "annals.agents.deciding.machine",
     "annals.agents.deciding.refusals",
     "annals.agents.deciding.rules",
+    "annals.agents.deciding.state",
     "annals.agents.deciding.comparison",
+    "annals.agents.projections.projection",
+    "annals.agents.reactions.reaction",
     "annals.agents.testing.specification",
+    "annals.agents.testing.projections",
+    "annals.agents.testing.reactions",
     "annals.agents.testing.workbench",
     "annals.agents.testing.strategies",
     "annals.agents.testing.histories",
     "annals.agents.testing.laws",
     "annals.agents.testing.suite",
+    "annals.agents.testing.projection_suite",
+    "annals.agents.testing.reaction_suite",
     "annals.workers.testing.deployment",
     "annals.workers.testing.clock",
     "annals.workers.testing.stores",
+    "annals.workers.memory.cluster",
+    "annals.workers.stores.memory",
+    "annals.workers.stores.reading_memory",
     "annals.workers.testing.source",
     "annals.workers.testing.telemetry",
     "annals.client",
@@ -54,10 +65,11 @@ HANDED_ON = ("annals.client",)
 PLUMBING = frozenset({"__future__", "typing", "annals._lazy"})
 INTRO = """# Python
 
-What a program beside the worker may import: to write its own reader, to send commands, to add an aggregate. The names
-that are used most are in `annals`, those of producers and consumers in `annals.client`, those that test aggregates in
-`annals.testing`; the commands and events of each [kind](commands.md) are in `annals.schemas.kinds.<kind>`. Below, each
-name is said where it is defined. Everything else is internal.
+What a program beside the worker may import: to write its own reader, to send commands, to add an aggregate, a
+projection or a reaction. The names that are used most are in `annals`, those of producers and consumers in
+`annals.client`, those that test aggregates, projections and reactions in `annals.testing`; the commands and events of
+each [kind](commands.md) are in `annals.schemas.kinds.<kind>`. Below, each name is said where it is defined. Everything
+else is internal.
 """
 
 

@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from annals.agents.deciding.machine import ABSENT, Machine, On
     from annals.agents.deciding.refusals import Refused
     from annals.agents.deciding.state import State, StatePart
+    from annals.agents.projections.projection import (
+        Happened,
+        Projection,
+        ProjectionRows,
+        Row,
+        given_members,
+        one_of,
+        personal_key,
+        reference_to,
+        words_of,
+    )
+    from annals.agents.reactions.reaction import Nothing, Occurred, Reacted, Reaction, TimerFired, after, at, cancel
     from annals.schemas.canonical import decode, encode
     from annals.schemas.chain import ForeignError, read_block
     from annals.schemas.cid import cid_of, cid_text, parse_cid
@@ -31,6 +43,7 @@ if TYPE_CHECKING:
     from annals.schemas.envelope import RecordedEvent
     from annals.schemas.messages import Message, Part, event_from
     from annals.schemas.outcome import Outcome
+    from annals.schemas.values.constraints import PERSONAL
     from annals.topics.keys import keys_of, partition_of
     from annals.topics.names import TopicNames
     from annals.workers.client import CommandClient, NoAnswerError, NotSendableError
@@ -40,25 +53,38 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABSENT",
+    "PERSONAL",
     "Circumstances",
     "CommandClient",
     "Decider",
     "ForeignError",
+    "Happened",
     "Machine",
     "Message",
     "NewCommand",
     "NoAnswerError",
     "NotSendableError",
+    "Nothing",
+    "Occurred",
     "On",
     "Outcome",
     "Part",
+    "Projection",
+    "ProjectionRows",
+    "Reacted",
+    "Reaction",
     "RecordedEvent",
     "Refused",
+    "Row",
     "Settings",
     "State",
     "StatePart",
+    "TimerFired",
     "TopicNames",
     "Upcast",
+    "after",
+    "at",
+    "cancel",
     "changes",
     "cid_of",
     "cid_text",
@@ -67,16 +93,21 @@ __all__ = [
     "decode",
     "encode",
     "event_from",
+    "given_members",
     "history",
     "is_identical",
     "keys_of",
     "load_settings",
     "matches",
     "new_id",
+    "one_of",
     "or_none",
     "parse_cid",
     "partition_of",
+    "personal_key",
     "read_block",
+    "reference_to",
+    "words_of",
 ]
 
 _MODULES: Final[dict[str, tuple[str, ...]]] = {
@@ -85,6 +116,27 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "agents.deciding.machine": ("ABSENT", "Machine", "On"),
     "agents.deciding.refusals": ("Refused",),
     "agents.deciding.state": ("State", "StatePart"),
+    "agents.projections.projection": (
+        "Happened",
+        "Projection",
+        "ProjectionRows",
+        "Row",
+        "given_members",
+        "one_of",
+        "personal_key",
+        "reference_to",
+        "words_of",
+    ),
+    "agents.reactions.reaction": (
+        "Nothing",
+        "Occurred",
+        "Reacted",
+        "Reaction",
+        "TimerFired",
+        "after",
+        "at",
+        "cancel",
+    ),
     "schemas.canonical": ("decode", "encode"),
     "schemas.chain": ("ForeignError", "read_block"),
     "schemas.cid": ("cid_of", "cid_text", "parse_cid"),
@@ -93,6 +145,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "schemas.data.upcast": ("Upcast",),
     "schemas.envelope": ("RecordedEvent",),
     "schemas.outcome": ("Outcome",),
+    "schemas.values.constraints": ("PERSONAL",),
     "topics.keys": ("keys_of", "partition_of"),
     "topics.names": ("TopicNames",),
     "workers.client": ("CommandClient", "NoAnswerError", "NotSendableError"),

@@ -95,9 +95,11 @@ class HttpPeers:
             NotReadyError: it may not be asked, does not answer in time, or what it answers cannot be read.
         """
         name = f"{kind}-{partition}: worker {member.id!r}"
-        within_s = _within_s(deadline)
+        within_s, is_wait = _within_s(deadline), isinstance(question, WAITS)
+        if is_wait:  # who does not want to wait is told what there is: it is answered at once
+            within_s = max(within_s, ON_THE_WAY_S)
         asked = Asked(kind, partition, question, within_s, standby)
-        body = await self._reply(name, member, PATH, asked, within_s, is_wait=isinstance(question, WAITS))
+        body = await self._reply(name, member, PATH, asked, within_s, is_wait=is_wait)
         if len(body) < READ_AT_ONCE:
             return _answer(name, asked, body)
         return await asyncio.to_thread(_answer, name, asked, body)

@@ -15,7 +15,7 @@ import orjson
 
 from annals.schemas.suggestion import with_known
 from annals.schemas.wire.attributes import MEMBERS
-from annals.schemas.wire.dead_letter import NOT_AN_OBJECT, NOT_JSON, DeadLetter
+from annals.schemas.wire.dead_letter import NO_AGGREGATE_ID, NO_ID, NOT_AN_OBJECT, NOT_JSON, DeadLetter
 from annals.schemas.wire.reading import read_command
 from annals.schemas.wire.strict_json import NotJsonError, TooManyMembersError, members_of
 
@@ -25,16 +25,21 @@ if TYPE_CHECKING:
     NewId = Callable[[], str]
 
 _KIND_FIRST: Final = re.compile(rb'[ \t]*\{[ \t]*"kind"[ \t]*:[ \t]*"([^"\\]*)"[ \t]*,[ \t]*(?=")')
+_MEMBERS: Final = {NO_ID: "id", NO_AGGREGATE_ID: "aggregate_id"}
 # Numbers stay text: they are passed on as they are, however long.
 _scan: Final = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
 
 class NotSendableError(ValueError):
-    """A command cannot be sent; the message says why. reason: of the dead letter that it would be."""
+    """A command cannot be sent; the message says why.
 
-    def __init__(self, message: str, reason: str | None = None) -> None:
+    reason: of the dead letter that it would be. path: the member that keeps it from that; empty: it is no one member.
+    """
+
+    def __init__(self, message: str, reason: str | None = None, path: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+        self.path = path
 
 
 class Sendable(NamedTuple):
@@ -101,7 +106,7 @@ def from_members(kind: str, command: Mapping[str, Any], max_command_bytes: int, 
 def _checked(kind: str, value: bytes, max_command_bytes: int) -> Sendable:
     found = read_command(None, value, (), max_command_bytes)
     if isinstance(found, DeadLetter):
-        raise NotSendableError(f"{found.reason}: {found.message}", found.reason)
+        raise NotSendableError(f"{found.reason}: {found.message}", found.reason, _MEMBERS.get(found.reason, ""))
     return Sendable(kind, found.id, found.aggregate_id.encode(), value)
 
 
@@ -122,8 +127,8 @@ def _members(line: bytes, what: str) -> list[tuple[str, str]]:
 def _kind(members: list[tuple[str, str]], kinds: Collection[str]) -> str:
     texts = [text for name, text in members if name == "kind"]
     if len(texts) != 1 or not texts[0].startswith('"'):
-        raise NotSendableError(f'"kind" must be given once, as text: one of {", ".join(kinds)}')
+        raise NotSendableError(f'"kind" must be given once, as text: one of {", ".join(kinds)}', path="kind")
     kind: str = json.loads(texts[0])
     if kind not in kinds:
-        raise NotSendableError(with_known("there is no kind", kind, kinds))
+        raise NotSendableError(with_known("there is no kind", kind, kinds), path="kind")
     return kind

@@ -14,7 +14,7 @@ from annals.agents.publishing.webhooks.circuit import ASKED_TO_WAIT, CIRCUIT_OPE
 from annals.agents.publishing.webhooks.signatures import signature_headers
 from annals.agents.publishing.webhooks.verdicts import Verdict, failed, of_status, put_off
 from annals.agents.waiting import ended
-from annals.schemas.ack import ACK, NACK, PARK
+from annals.schemas.ack import ACK, EXTEND, NACK, PARK
 from annals.workers.webhooks.secrets import SecretUnusableError
 from annals.workers.webhooks.sender import NoAnswerError
 
@@ -142,11 +142,14 @@ class WebhookPoster:
         """Send when it is its turn, if there is time for it then."""
         until = min(row.due for row, *_ in deliveries)
         try:
-            async with asyncio.timeout(self._left_s(until)), self._endpoint.turns:
-                verdict = await self._posted(deliveries, until)
+            async with asyncio.timeout(self._left_s(until)):
+                await self._endpoint.turns.acquire()
         except TimeoutError:
             return put_off(BUSY, BUSY_MS)
-        return verdict
+        try:
+            return await self._posted(deliveries, until)
+        finally:
+            self._endpoint.turns.release()
 
     async def _posted(self, deliveries: Sequence[Delivery], until: int) -> Verdict:
         circuit = self._endpoint.circuit
@@ -157,6 +160,7 @@ class WebhookPoster:
         is_told = False
         began = self._clock.monotonic()
         try:
+            until = self._until(deliveries, until)
             verdict = await self._sent([outgoing for _, outgoing, _ in deliveries], until)
             self._metrics.posted(self._name, verdict.reason or ACK, self._clock.monotonic() - began)
             self._tell(verdict)
@@ -175,6 +179,15 @@ class WebhookPoster:
             if not is_told:
                 circuit.dropped()
         return verdict
+
+    def _until(self, deliveries: Sequence[Delivery], until: int) -> int:
+        """Return until when the endpoint may answer; where much of that has gone by in waiting, it begins anew."""
+        now, whole_ms = self._now(), min(row.due - row.at for row, *_ in deliveries)
+        if until - now >= SHARE_OF_TIME * whole_ms:
+            return until
+        for row, _, answered in deliveries:
+            answered(row.aggregate_id, Answer(row.cid, row.attempt, EXTEND))
+        return now + whole_ms
 
     async def _sent(self, events: Sequence[Outgoing], until: int) -> Verdict:
         keys = self._secrets.keys(self._webhook.secrets)

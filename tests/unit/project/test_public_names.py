@@ -1,6 +1,7 @@
 """The public names: a golden list, loaded when they are used, and light for producers and readers."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,25 +16,38 @@ ROOT = Path(__file__).parents[3]
 # A name that goes, or means something else, breaks users: it stands in CHANGELOG.md under Compatibility.
 NAMES = [
     "ABSENT",
+    "PERSONAL",
     "Circumstances",
     "CommandClient",
     "Decider",
     "ForeignError",
+    "Happened",
     "Machine",
     "Message",
     "NewCommand",
     "NoAnswerError",
     "NotSendableError",
+    "Nothing",
+    "Occurred",
     "On",
     "Outcome",
     "Part",
+    "Projection",
+    "ProjectionRows",
+    "Reacted",
+    "Reaction",
     "RecordedEvent",
     "Refused",
+    "Row",
     "Settings",
     "State",
     "StatePart",
+    "TimerFired",
     "TopicNames",
     "Upcast",
+    "after",
+    "at",
+    "cancel",
     "changes",
     "cid_of",
     "cid_text",
@@ -42,16 +56,21 @@ NAMES = [
     "decode",
     "encode",
     "event_from",
+    "given_members",
     "history",
     "is_identical",
     "keys_of",
     "load_settings",
     "matches",
     "new_id",
+    "one_of",
     "or_none",
     "parse_cid",
     "partition_of",
+    "personal_key",
     "read_block",
+    "reference_to",
+    "words_of",
 ]
 CLIENT = [
     "ACCEPTED",
@@ -123,6 +142,14 @@ def test_what_type_checkers_see_is_what_is_loaded(file, module, eager) -> None:
     seen = seen_by_type_checkers(file)
     assert seen == module._HOMES
     assert sorted([*seen, *eager]) == sorted(module.__all__)
+
+
+@pytest.mark.parametrize("module", [annals, annals.client, annals.testing])
+def test_the_reference_says_what_each_public_name_is(module) -> None:
+    page = (ROOT / "docs/reference/python-api.md").read_text()
+    for name in module.__all__:
+        said = rf"^(class|(async )?def) {name}\b|^- `{name} = |^## annals\.agents\.testing\.{name}$"
+        assert re.search(said, page, re.MULTILINE), f"docs/reference/python-api.md does not say what {name} is"
 
 
 def test_a_name_that_is_none_says_so() -> None:

@@ -139,7 +139,7 @@ class CommandRoutes:
         except NotSendableError as error:
             if error.reason == TOO_LARGE:
                 raise Problem(413, TOO_LARGE_PROBLEM, str(error)) from None
-            raise invalid("", str(error)) from None
+            raise invalid(error.path, str(error)) from None
 
     async def _delivered(self, pending: Pending) -> None:
         """Wait until the broker has the command."""

@@ -15,6 +15,7 @@ from annals.agents.publishing.webhooks.signatures import parse_secret, signature
 from annals.schemas.delivery import WAITING
 from annals.schemas.subscription import Retry, Webhook
 from annals.workers.settings import Settings
+from annals.workers.webhooks import endpoint
 from annals.workers.webhooks.sender import WebhookSender
 from annals.workers.webhooks.telemetry import WebhookMetrics
 from annals.workers.webhooks.wiring import Webhooks
@@ -277,6 +278,26 @@ async def test_a_delivery_that_is_not_answered_in_time_comes_again_when_the_firs
     cids = scene.endpoint.cids()
     assert cids[0] == cids[1] != cids[2]
     assert most == 1
+
+
+async def test_what_waited_for_its_turn_has_all_its_time_to_be_answered(scene, monkeypatch):
+    """Goes red when the time limit goes on from before the wait: a request under way is broken off and repeated."""
+    monkeypatch.setattr(endpoint, "AT_A_TIME", 1)
+    events = [event for at in range(6) for event in chain(f"p-{at}", 1)]
+    scene.world.journal.append(events)
+
+    async def answer(_):
+        await asyncio.sleep(0.7)
+        return 200
+
+    scene.endpoint.answer = answer
+    await scene.subscribe(retry=Retry(max_attempts=1, ack_timeout_ms=2_000))
+    async with scene.delivering():
+        await scene.are_posted(6)
+        await scene.settled()
+    assert Counter(scene.endpoint.cids()) == Counter(shown(events))
+    assert scene.posts("ack") == 6
+    assert not await parked(scene, 1)
 
 
 async def test_batches_are_taken_apart_where_one_event_is_refused(scene):

@@ -104,25 +104,26 @@ async def test_a_command_that_the_broker_does_not_have_is_said(broker):
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "path"),
     [
-        b"",
-        b"{",
-        b"[]",
-        b"\xff",
-        b'{"kind": "planet", "type": "X", "aggregate_id": "p-1", "data": {}}',
-        b'{"type": "X", "aggregate_id": "p-1", "data": {}}',
-        b'{"kind": "person", "kind": "person", "type": "X", "aggregate_id": "p-1", "data": {}}',
-        json.dumps(COMMAND | {"aggregate_id": "x" * 257}).encode(),
-        json.dumps(COMMAND | {"aggregate_id": None}).encode(),
-        json.dumps(COMMAND | {"id": "x" * 129}).encode(),
-        b"[" * 100_000,
+        (b"", ""),
+        (b"{", ""),
+        (b"[]", ""),
+        (b"\xff", ""),
+        (b'{"kind": "planet", "type": "X", "aggregate_id": "p-1", "data": {}}', "kind"),
+        (b'{"type": "X", "aggregate_id": "p-1", "data": {}}', "kind"),
+        (b'{"kind": "person", "kind": "person", "type": "X", "aggregate_id": "p-1", "data": {}}', "kind"),
+        (json.dumps(COMMAND | {"aggregate_id": "x" * 257}).encode(), "aggregate_id"),
+        (json.dumps(COMMAND | {"aggregate_id": None}).encode(), "aggregate_id"),
+        (json.dumps(COMMAND | {"id": "x" * 129}).encode(), "id"),
+        (b"[" * 100_000, ""),
     ],
 )
-async def test_what_nobody_could_answer_is_not_sent(body):
+async def test_what_nobody_could_answer_is_not_sent_and_its_member_named(body, path):
     broker = Broker()
     status, _, problem = await post(broker, body)
     assert (status, problem["type"], broker.sent) == (400, "urn:annals:problem:invalid_request", [])
+    assert [error["path"] for error in problem["errors"]] == [path]
 
 
 async def test_a_misspelt_member_is_left_to_be_decided():

@@ -328,6 +328,29 @@ async def test_a_peer_that_hangs_is_missing_in_bounded_time(monkeypatch):
     assert (await gathered_with(hang))[0] == "no answer in time"
 
 
+@pytest.mark.parametrize("wait", ["0", "0.001"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/aggregates/person/{}?expect_at_least={}",
+        "/v1/aggregates/person/{}/events?expect_at_least={}",
+        "/v1/events?expect=person/{}@{}",
+        "/v1/aggregates/person?expect=person/{}@{}",
+        "/v1/correlations/c-1?expect=person/{}@{}",
+    ],
+)
+async def test_who_does_not_wait_is_told_by_every_worker_what_there_is(path, wait):
+    """Goes red where a question without time to wait is not put: 504 from who does not have the partition, at 0."""
+    async with deployed(PEOPLE, [("person", 0)], [("person", 1)]) as (deployment, apis):
+        deployment.append("person", [event("person", id_in(1, 2))])
+        await read_all(deployment)
+        for api in apis:
+            status, _, body = await api("GET", f"{path.format(id_in(1, 2), 1)}&wait={wait}")
+            assert status == 200, body
+            status, _, body = await api("GET", f"{path.format(id_in(1, 2), 2)}&wait={wait}")
+            assert (status, body["position"]["offset"]) == (504, 1)
+
+
 async def test_questions_that_wait_hold_up_none_that_do_not():
     """Goes red when they share connections: some callers that wait for an event, and nothing else was answered."""
     waiting, over = asyncio.Semaphore(0), asyncio.Event()
