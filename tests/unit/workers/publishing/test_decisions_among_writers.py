@@ -20,9 +20,9 @@ async def test_a_decision_is_made_whole_by_whatever_number_of_attempts_if_each_d
     monkeypatch.setattr(parked, "FIRST_RETRY_S", 0.0)
     written, write = [], parked._write
 
-    async def fenced_behind(writer, rows, decide, progress):
+    async def fenced_behind(writer, rows, *asked):
         """Write some rows; then a delivery shard opens again."""
-        await write(writer, rows, decide, progress)
+        await write(writer, rows, *asked)
         written.extend(row.cid for row in rows)
         other = KafkaDeliveryLogs(shelf.options(), NAMES, "annals", "person", 0, 1, "none").delivering("all")
         await other.fence()
