@@ -28,7 +28,7 @@ from annals.workers.kafka.read.ranges import NextRecords, RangeGoneError, bounds
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, PartitionBatches, measured
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets
-from annals.workers.publishing.delivery_rows import is_row_of, read_rows, read_unsettled
+from annals.workers.publishing.delivery_rows import is_row_of, read_rows, read_unsettled, records_of
 from annals.workers.publishing.log import (
     NO_HEADERS,
     KafkaPublishLog,
@@ -36,7 +36,7 @@ from annals.workers.publishing.log import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from aiokafka.client import AIOKafkaClient
 
@@ -102,6 +102,18 @@ class KafkaDeliveryLog(KafkaPublishLog):
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
             return list((await read_rows(await self._writer.connected(), where, kept, invalid=self._invalid)).values())
+
+    async def written(self, rows: Collection[Row]) -> list[Row]:
+        """Return those of some rows that were written just so and committed, whatever was written behind them.
+
+        Raises:
+            as `rows`.
+        """
+        wanted = set(rows)
+        with reaching("deliveries"):
+            where = await self._here(self._names.deliveries(self._name))
+            records = records_of(await self._writer.connected(), where, is_settled=True, invalid=self._invalid)
+            return [row async for _, row in records if row in wanted]
 
     async def acks(self, offset: int, limit: int) -> AckRun:
         """Return the answers that are there, from an offset on: mostly by one request."""

@@ -196,7 +196,7 @@ async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Dec
         attempts, left = 0, len(wanted)
         while attempts < ATTEMPTS:
             attempts += 1
-            under_way: set[Attempt] = set()
+            under_way: list[Row] = []
             try:
                 await writer.fence()
                 rows = await _still_parked(writer, wanted)
@@ -205,14 +205,15 @@ async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Dec
                 # Nobody else writes it from the fence on, and each of these transactions leaves it as it is.
                 progress = await writer.own_progress() if rows else None
                 for some in _some_at_a_time(rows):
-                    under_way = set(map(_attempt_of, some))
-                    await _write(writer, some, decide, progress, unix_ms(clock.now()))
-                    wanted -= under_way
+                    now = unix_ms(clock.now())
+                    under_way = [made for row in some if (made := decide(row, now)) is not None]
+                    await _write(writer, under_way, progress, now)
+                    wanted.difference_update(map(_attempt_of, under_way))
             except FencedError:
                 await backoff.wait()
             except UncertainError:
-                await writer.fence()  # then it is known which of these are decided: by that transaction, nobody else
-                wanted -= under_way - set(map(_attempt_of, await _still_parked(writer, under_way)))
+                await writer.fence()  # then it is known which of these are decided by that transaction
+                wanted.difference_update(map(_attempt_of, await writer.written(under_way)))
             if not wanted:
                 return count - len(others)
             if len(wanted) < left:
@@ -229,12 +230,10 @@ async def _still_parked(writer: KafkaDeliveryLog, attempts: Collection[Attempt])
     return await writer.rows(lambda row: _is_open(row, attempts))
 
 
-async def _write(
-    writer: KafkaDeliveryLog, rows: list[Row], decide: Decide, progress: Progress | None, now: int
-) -> None:
+async def _write(writer: KafkaDeliveryLog, rows: list[Row], progress: Progress | None, now: int) -> None:
     if progress is None:
         raise UnreachableError("the progress of the subscription is not there, and its rows are")
-    await writer.deliver(DeliveryWrites({row_key(row): decide(row, now) for row in rows}, progress, now))
+    await writer.deliver(DeliveryWrites({row_key(row): row for row in rows}, progress, now))
 
 
 def _partitions(client: AIOKafkaClient, topic: str) -> list[int]:
