@@ -72,7 +72,7 @@ async def records_of(
 
 def is_row_of(kind: str, _: int, record: Record) -> bool:
     """Return whether a record may be of a kind: a tombstone under a CID may be of any."""
-    _, key, value, _ = record
+    key, value = record[1:3]
     if b"/" in (key or b""):
         return (key or b"").startswith(f"{kind}/".encode())
     try:

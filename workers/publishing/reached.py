@@ -152,7 +152,7 @@ class Reached(dict[TopicPartition, int]):
         offset, said = found
         if incarnation is not None and said[INCARNATION] != str(incarnation):
             return offset
-        known = {each: int(at) for each in named.items() if (at := said.get(each[0], "")).isdecimal()}
+        known = {each: int(text) for each in named.items() if (text := said.get(each[0], "")).isdecimal()}
         there = await bounds(client, {where for _, where in known}, HIGH_WATERMARK) if known else {}
         for (word, where), at in known.items():
             (start, end), reached = there[where], at + 1

@@ -122,8 +122,8 @@ class KafkaReactionLog:
             self._named |= {"progress": await self._where(self._names.progress), **await self._written()}
             place = self._journal if self._is_here else self._named["progress"]
             try:
-                ours = {"progress": progress_of(self._progress_name, self._journal, at_offset=True)}
-                ours = ours if self._is_here else None
+                told = {"progress": progress_of(self._progress_name, self._journal, at_offset=True)}
+                ours = told if self._is_here else None
                 known = await self._reached.require(client, self._group, place, self._named, ours=ours)
             except PartitionLostEndError as error:
                 raise self._explained(error) from error
