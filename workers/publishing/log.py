@@ -180,7 +180,8 @@ class KafkaPublishLog:
         with reaching("the brokers"):
             batches = await self._batches(writes)
             progress = PartitionBatches(PROGRESS_TOPIC_BYTES, self._codec)
-            for name, each in writes.progress.items():
+            own = self._name or LIVE  # last: the group's offset names the last record
+            for name, each in sorted(writes.progress.items(), key=lambda of: of[0] == own):
                 value = None if each is None else encode_progress(each)
                 progress.add(progress_key(name, *self._journal), value, NO_TIMESTAMP, NO_HEADERS)
             batches[await self._progress_partition()] = progress.batches
