@@ -77,8 +77,9 @@ class Publisher:
         share: Share,
         telemetry: PublishTelemetry,
         delivering: DeliveryShards | None = None,
+        most_events: int = RUN_EVENTS,
     ) -> None:
-        """Take the partition's reading shard, its writers, the subscriptions, and what all publishers share."""
+        """Take the partition's reading shard, its writers, the subscriptions, what all share, and the size of runs."""
         self._source = source
         self._journal = journal
         self._decider = decider
@@ -95,7 +96,7 @@ class Publisher:
         self._told_lag, self._told_at = -1, -LOOK_S
         self._roster = Roster(source.kind, source.partition)
         self._writer: PublishLog | None = None
-        self._pace = Pace(self._clock, self._log, RUN_EVENTS, "events")
+        self._pace = Pace(self._clock, self._log, most_events, "events")
         self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering, self._pace, subscriptions)
         self._joining = Joining(source, decider, self._catching, clock, self._pace)
         self._pausing: set[asyncio.Task[None]] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.structs import TopicPartition
@@ -27,7 +28,7 @@ from annals.workers.kafka.read.ranges import NextRecords, RangeGoneError, bounds
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, PartitionBatches, measured
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets
-from annals.workers.publishing.delivery_rows import read_rows, read_unsettled
+from annals.workers.publishing.delivery_rows import is_row_of, read_rows, read_unsettled, records_of
 from annals.workers.publishing.log import (
     NO_HEADERS,
     KafkaPublishLog,
@@ -35,7 +36,7 @@ from annals.workers.publishing.log import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from aiokafka.client import AIOKafkaClient
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from annals.workers.publishing.reached import Reached
 
 
+ROWS: Final = "rows"
 KEPT_BYTES: Final = 1 << 20  # of a dead letter that is cut
 KEPT_KEY_BYTES: Final = 64 << 10
 
@@ -83,7 +85,7 @@ class KafkaDeliveryLog(KafkaPublishLog):
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
             client = await self._writer.connected()
-            await self._require_reached(client, "rows", where, incarnation)
+            await self._require_reached(client, where, {ROWS: partial(is_row_of, self._kind)}, incarnation)
             return await read_unsettled(client, where, self._kind, incarnation, self._invalid)
 
     async def rows(self, keep: Callable[[Row], bool]) -> list[Row]:
@@ -100,6 +102,18 @@ class KafkaDeliveryLog(KafkaPublishLog):
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
             return list((await read_rows(await self._writer.connected(), where, kept, invalid=self._invalid)).values())
+
+    async def written(self, rows: Collection[Row]) -> list[Row]:
+        """Return those of some rows that were written just so and committed, whatever was written behind them.
+
+        Raises:
+            as `rows`.
+        """
+        wanted = set(rows)
+        with reaching("deliveries"):
+            where = await self._here(self._names.deliveries(self._name))
+            records = records_of(await self._writer.connected(), where, is_settled=True, invalid=self._invalid)
+            return [row async for _, row in records if row in wanted]
 
     async def acks(self, offset: int, limit: int) -> AckRun:
         """Return the answers that are there, from an offset on: mostly by one request."""
@@ -146,7 +160,7 @@ class KafkaDeliveryLog(KafkaPublishLog):
         if writes.parked:  # beside its row, whatever its key: there it is looked for
             batches[await self._here(names.parked(name))] = self._filled(name, names.parked(name), writes.parked)
         if writes.rows:
-            where = self._named["rows"] = await self._here(names.deliveries(name))
+            where = self._named[ROWS] = await self._here(names.deliveries(name))
             rows = batches[where] = PartitionBatches(DELIVERY_TOPIC_BYTES)
             for key, row in writes.rows.items():
                 value = None if row is None else encode_row(row)

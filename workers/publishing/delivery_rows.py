@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiokafka.structs import TopicPartition
 
     from annals.schemas.delivery import Row
+    from annals.workers.kafka.protocol.record_batches import Record
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.publishing.compacted_views import CompactedViews
 
@@ -67,6 +68,17 @@ async def records_of(
             invalid.note(where, offset, str(error))
             continue
         yield key or b"", row
+
+
+def is_row_of(kind: str, _: int, record: Record) -> bool:
+    """Return whether a record may be of a kind: a tombstone under a CID may be of any."""
+    key, value = record[1:3]
+    if b"/" in (key or b""):
+        return (key or b"").startswith(f"{kind}/".encode())
+    try:
+        return value is None or decode_row(key, value).kind == kind
+    except ValueError:
+        return False
 
 
 async def read_rows(

@@ -23,7 +23,7 @@ from annals.workers.kafka.read.settled_ends import records_until, settled_end
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
-from annals.workers.publishing.reached import PartitionLostEndError, Reached
+from annals.workers.publishing.reached import PartitionLostEndError, Reached, progress_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -36,12 +36,15 @@ if TYPE_CHECKING:
     from annals.topics.names import TopicNames
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.kafka.write.batches import RecordBatch
+    from annals.workers.publishing.reached import IsOurs
 
     Bases = Mapping[TopicPartition, Sequence[int]]
 
 log = structlog.get_logger(__name__)
 
 NO_HEADERS: Final = encode_headers([])
+PROGRESS: Final = "progress"
+CHANGED: Final = "changed"  # the last transaction of what is live that began, moved or ended the progress of others
 
 
 class KafkaPublishLog:
@@ -87,7 +90,7 @@ class KafkaPublishLog:
         with reaching("progress"):
             client = await self._writer.connected()
             where = await self._progress_partition()
-            known = await self._require_reached(client, "progress", where) if is_settled else None
+            known = await self._require_progress(client, where) if is_settled else None
             end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
             async for offset, key, value, _ in records_until(client, where, -1, end):
                 name = name_of(key, *self._journal)
@@ -129,18 +132,33 @@ class KafkaPublishLog:
             ends = await list_offsets(client, LAST_STABLE, LAST, there.values())
         return {name: ends[where] for name, where in there.items()}
 
+    async def _require_progress(self, client: AIOKafkaClient, where: TopicPartition) -> int | None:
+        """See that the topic of progress still has what this writer wrote; return the group's offset.
+
+        Other journals' writers and those of subscriptions write to the same partition. What is live may have gone on
+        behind a loss that they had grown over: then the last record is there, and what changed others' progress is not.
+        """
+        name = self._name or LIVE
+        ours = {PROGRESS: progress_of(name, self._journal, at_offset=True)}
+        if self._name is None:
+            ours[CHANGED] = progress_of(name, self._journal, at_offset=False)
+        return await self._require_reached(client, where, ours)
+
     async def _require_reached(
-        self, client: AIOKafkaClient, word: str, where: TopicPartition, incarnation: int | None = None
+        self, client: AIOKafkaClient, where: TopicPartition, ours: Mapping[str, IsOurs], incarnation: int | None = None
     ) -> int | None:
-        """See that a partition still has what the group's offset names by a word; return that offset.
+        """See that a partition still has what the group's offset names by some words; return that offset.
+
+        ours: what tells this writer's records, by word.
 
         Raises:
             TargetError: it has not, and a subscription of its own cannot go on.
             StoppedError: it has not, and nothing can.
         """
-        self._named[word] = where
+        named = dict.fromkeys(ours, where)
+        self._named |= named
         try:
-            return await self._reached.require(client, self._group, self._journal, {word: where}, incarnation)
+            return await self._reached.require(client, self._group, self._journal, named, incarnation, ours)
         except PartitionLostEndError as error:
             message = f"{error}. {self._remedy()}"
             if self._name is None:
@@ -162,14 +180,17 @@ class KafkaPublishLog:
         with reaching("the brokers"):
             batches = await self._batches(writes)
             progress = PartitionBatches(PROGRESS_TOPIC_BYTES, self._codec)
-            for name, each in writes.progress.items():
+            own = self._name or LIVE  # last: the group's offset names the last record
+            for name, each in sorted(writes.progress.items(), key=lambda of: of[0] == own):
                 value = None if each is None else encode_progress(each)
                 progress.add(progress_key(name, *self._journal), value, NO_TIMESTAMP, NO_HEADERS)
             batches[await self._progress_partition()] = progress.batches
         incarnation = (
             0 if self._name is None else max((each.incarnation for each in writes.progress.values() if each), default=0)
         )
-        offsets = Offsets(self._group, *self._journal, writes.position, self._checked(batches, incarnation))
+        unchanged = () if len(writes.progress) > 1 else (CHANGED,)
+        checked = self._checked(batches, incarnation, unchanged)
+        offsets = Offsets(self._group, *self._journal, writes.position, checked)
         try:
             await self._writer.commit(batches, offsets, {})
         except LostEndError as error:
@@ -185,10 +206,13 @@ class KafkaPublishLog:
         await self._writer.close()
 
     def _checked(
-        self, batches: Mapping[TopicPartition, Sequence[RecordBatch]], incarnation: int = 0
+        self,
+        batches: Mapping[TopicPartition, Sequence[RecordBatch]],
+        incarnation: int = 0,
+        unchanged: Collection[str] = (),
     ) -> Callable[[Bases], str]:
         """Return what looks where batches were put, and names in the metadata what the next owner is to find."""
-        return self._reached.checked(batches, self._named, incarnation)
+        return self._reached.checked(batches, self._named, incarnation, unchanged)
 
     async def _after_lost_end(self, error: LostEndError, owner_of: Callable[[str], str | None], done: str) -> NoReturn:
         """Take the transaction back, and say whose topic it is; without progress nothing at all can be published.
@@ -246,13 +270,13 @@ class KafkaPublishLog:
         return batches
 
     async def _progress_partition(self) -> TopicPartition:
-        if "progress" not in self._named:
+        if PROGRESS not in self._named:
             topic = self._names.progress
             partitions = await self._partitions_of(topic)
             if not partitions:
                 raise UnreachableError(f"there is no topic {topic}: create it with `annals topics create`")
-            self._named["progress"] = TopicPartition(topic, self._journal.partition % partitions)
-        return self._named["progress"]
+            self._named[PROGRESS] = TopicPartition(topic, self._journal.partition % partitions)
+        return self._named[PROGRESS]
 
     async def _partitions_of(self, topic: str) -> int:
         """Return how many partitions a topic has; 0 if it is not there."""

@@ -10,7 +10,7 @@ administrators and through whatever kills.
 from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.structs import TopicPartition
 
@@ -40,12 +40,16 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.ports import Clock
     from annals.agents.publishing.delivering.choosing import Choice, Parked
     from annals.agents.publishing.ports import Kept
     from annals.schemas.delivery import Row
     from annals.schemas.progress import Progress
+    from annals.workers.publishing.compacted_views import CompactedViews
     from annals.workers.publishing.delivery_log import KafkaDeliveryLog
     from annals.workers.publishing.parked_list import Found
+    from annals.workers.settings import Settings
 
     Decide = Callable[[Row, int], Row | None]
     Attempt = tuple[str, int]  # CID and attempt: an event is parked once by each
@@ -58,6 +62,18 @@ LAST_RETRY_S: Final = 2.0
 
 class ParkedService(KafkaSubscriptions):
     """Lists what is parked, replays and discards it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        deciders: Mapping[str, Decider[Any]],
+        views: CompactedViews | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Take what `KafkaSubscriptions` takes, and the clock that says when a decision is made."""
+        super().__init__(settings, options, deciders, views)
+        self._clock = clock or SystemClock()
 
     async def page(self, name: str, choice: Choice, begin: Place, limit: int) -> tuple[list[Parked], Place | None]:
         """Return some parked events from a place on, and where the next page begins; None: there are no more.
@@ -116,7 +132,7 @@ class ParkedService(KafkaSubscriptions):
                 for kind, of_kind in wanted.items():
                     if of_kind:
                         writer = self._writer(name, kind, partition)
-                        done += await _decide_in(writer, of_kind, decide)
+                        done += await _decide_in(writer, of_kind, decide, self._clock)
             return done
 
     def _writer(self, name: str, kind: str, partition: int) -> KafkaDeliveryLog:
@@ -171,7 +187,7 @@ async def _by_kind(
     return wanted
 
 
-async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Decide) -> int:
+async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Decide, clock: Clock) -> int:
     """Decide about rows of one journal partition, as its only writer; return how many were decided here."""
     backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
     count = len(wanted)
@@ -180,7 +196,7 @@ async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Dec
         attempts, left = 0, len(wanted)
         while attempts < ATTEMPTS:
             attempts += 1
-            under_way: set[Attempt] = set()
+            under_way: list[Row] = []
             try:
                 await writer.fence()
                 rows = await _still_parked(writer, wanted)
@@ -189,14 +205,15 @@ async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Dec
                 # Nobody else writes it from the fence on, and each of these transactions leaves it as it is.
                 progress = await writer.own_progress() if rows else None
                 for some in _some_at_a_time(rows):
-                    under_way = set(map(_attempt_of, some))
-                    await _write(writer, some, decide, progress)
-                    wanted -= under_way
+                    now = unix_ms(clock.now())
+                    under_way = [made for row in some if (made := decide(row, now)) is not None]
+                    await _write(writer, under_way, progress, now)
+                    wanted.difference_update(map(_attempt_of, under_way))
             except FencedError:
                 await backoff.wait()
             except UncertainError:
-                await writer.fence()  # then it is known which of these are decided: by that transaction, nobody else
-                wanted -= under_way - set(map(_attempt_of, await _still_parked(writer, under_way)))
+                await writer.fence()  # then it is known which of these are decided by that transaction
+                wanted.difference_update(map(_attempt_of, await writer.written(under_way)))
             if not wanted:
                 return count - len(others)
             if len(wanted) < left:
@@ -213,11 +230,10 @@ async def _still_parked(writer: KafkaDeliveryLog, attempts: Collection[Attempt])
     return await writer.rows(lambda row: _is_open(row, attempts))
 
 
-async def _write(writer: KafkaDeliveryLog, rows: list[Row], decide: Decide, progress: Progress | None) -> None:
+async def _write(writer: KafkaDeliveryLog, rows: list[Row], progress: Progress | None, now: int) -> None:
     if progress is None:
         raise UnreachableError("the progress of the subscription is not there, and its rows are")
-    now = unix_ms(SystemClock().now())
-    await writer.deliver(DeliveryWrites({row_key(row): decide(row, now) for row in rows}, progress, now))
+    await writer.deliver(DeliveryWrites({row_key(row): row for row in rows}, progress, now))
 
 
 def _partitions(client: AIOKafkaClient, topic: str) -> list[int]:

@@ -3,18 +3,21 @@
 How far each partition reached is known from two places. This process keeps it for what it wrote. Each transaction also
 commits an offset for the group, and the metadata of that offset names the last record of each partition that the next
 owner reads, as `name=offset`. So a new owner notices a topic that lost its end, was emptied or made anew before it
-publishes anything a second time.
+publishes anything a second time; also where others that write to the partition have grown over the loss: the record at
+that offset is not its own then.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import LostEndError
+from annals.schemas.progress import decode_progress, name_of
 from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.read.offsets import HIGH_WATERMARK, LAST, committed, list_offsets
 from annals.workers.kafka.read.ranges import bounds, is_overwritten
@@ -24,9 +27,11 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
+    from annals.workers.kafka.protocol.record_batches import Record
     from annals.workers.kafka.write.batches import RecordBatch
 
     Bases = Mapping[TopicPartition, Sequence[int]]
+    IsOurs = Callable[[int, Record], bool]  # whether a record is this writer's, where the group's offset is that
 
 INCARNATION: Final = "incarnation"  # the word that each of our offsets has
 LOOK_S: Final = 1.0
@@ -46,6 +51,21 @@ def lost(where: TopicPartition, end: int, reached: int) -> PartitionLostEndError
     return PartitionLostEndError(
         f"{where.topic}-{where.partition} ends at offset {end}, and it reached {reached} before", end, where
     )
+
+
+def progress_of(name: str, journal: TopicPartition, *, at_offset: bool) -> IsOurs:
+    """Return whether a record is the progress under a name in a journal partition; at_offset: as far as the group's."""
+
+    def is_ours(offset: int, record: Record) -> bool:
+        _, key, value, _ = record
+        if name_of(key, *journal) != name or value is None:
+            return False
+        try:
+            return not at_offset or decode_progress(value).position == offset
+        except ValueError:
+            return False
+
+    return is_ours
 
 
 async def committed_here(
@@ -73,13 +93,14 @@ class Reached(dict[TopicPartition, int]):
         """Take what is known."""
         super().__init__(reached or {})
         # What a group's offset names, or will. A partition's writers share it: each writes `progress` with each commit.
-        self._last: dict[TopicPartition, int] = {}
+        self._last: dict[tuple[str, TopicPartition], int] = {}
 
     def checked(
         self,
         batches: Mapping[TopicPartition, Sequence[RecordBatch]],
         named: Mapping[str, TopicPartition],
         incarnation: int = 0,
+        unchanged: Collection[str] = (),
     ) -> Callable[[Bases], str]:
         """Return a check of the offsets that the brokers gave to a transaction's batches; it runs before the commit.
 
@@ -87,7 +108,8 @@ class Reached(dict[TopicPartition, int]):
         was acknowledged before it was sent: the topic lost its end, or was made anew. Other writers use the same
         topics, so an offset may be any number above that, and two writers' answers come in any order.
 
-        named: the partitions that the metadata names, by their words; incarnation: of their subscription.
+        named: the partitions that the metadata names, by their words; incarnation: of their subscription. unchanged:
+        words that go on naming the record that they name.
         """
         before = {where: self.get(where, 0) for where in batches}
 
@@ -97,8 +119,9 @@ class Reached(dict[TopicPartition, int]):
                     if base < before[where]:
                         raise lost(where, base, before[where])
                     self[where] = max(self.get(where, 0), base + batch.count)
-                    self._last[where] = base + batch.count - 1
-            words = [f"{word}={self._last[where]}" for word, where in named.items() if where in self._last]
+                    for word in (word for word, place in named.items() if place == where and word not in unchanged):
+                        self._last[word, where] = base + batch.count - 1
+            words = [f"{each[0]}={self._last[each]}" for each in named.items() if each in self._last]
             return " ".join([*words, f"{INCARNATION}={incarnation}"])
 
         return check
@@ -110,44 +133,47 @@ class Reached(dict[TopicPartition, int]):
         journal: TopicPartition,
         named: Mapping[str, TopicPartition],
         incarnation: int | None = None,
+        ours: Mapping[str, IsOurs] | None = None,
     ) -> int | None:
         """Check that each partition has the record that the group's offset names; return that offset, or None.
 
-        incarnation: of the subscription; records of another incarnation are not looked for, since its topics may have
-        been made anew.
+        ours: by word, where others write to the partition: what tells this writer's record. incarnation: of the
+        subscription; records of another incarnation are not looked for, since its topics may have been made anew.
 
         Raises:
             PartitionLostEndError: a partition lacks its record.
             KafkaError: the brokers do not answer.
         """
         found = await committed_here(client, group, journal)
-        for where in named.values():
-            self._last.pop(where, None)  # what became of the last transaction shows in what was found
+        for each in named.items():
+            self._last.pop(each, None)  # what became of the last transaction shows in what was found
         if found is None:
             return None
         offset, said = found
         if incarnation is not None and said[INCARNATION] != str(incarnation):
             return offset
-        known = {where: int(at) for word, where in named.items() if (at := said.get(word, "")).isdecimal()}
-        if not known:
-            return offset
-        for where, (start, end) in (await bounds(client, known, HIGH_WATERMARK)).items():
-            reached = known[where] + 1
+        known = {each: int(text) for each in named.items() if (text := said.get(each[0], "")).isdecimal()}
+        there = await bounds(client, {where for _, where in known}, HIGH_WATERMARK) if known else {}
+        for (word, where), at in known.items():
+            (start, end), reached = there[where], at + 1
             if end < reached:
                 raise lost(where, end, reached)
             if start >= reached:
                 message = f"{where.topic}-{where.partition} begins at offset {start}, and it reached {reached} before"
                 raise PartitionLostEndError(message, end, where)
-            if await is_overwritten(client, where, known[where]):  # by whoever noticed it, and took that back
-                raise lost(where, known[where], reached)
-            self[where], self._last[where] = max(self.get(where, 0), reached), known[where]
+            tells = (ours or {}).get(word)
+            # By whoever noticed it, and took that back; or by others, who knew nothing of it.
+            if await is_overwritten(client, where, at, tells and partial(tells, offset)):
+                message = f"{where.topic}-{where.partition} lost what it had at offset {at}, and has grown since"
+                raise PartitionLostEndError(message, at, where)
+            self[where], self._last[word, where] = max(self.get(where, 0), reached), at
         return offset
 
     def forget(self, topics: Collection[str]) -> None:
         """Forget how far these topics reached: they are begun anew."""
         for where in [where for where in self if where.topic in topics]:
             del self[where]
-            self._last.pop(where, None)
+        self._last = {each: at for each, at in self._last.items() if each[1].topic not in topics}
 
 
 class ReachedWatch:

@@ -21,7 +21,7 @@ from annals.workers.kafka.read.topic_ids import LOST_IT
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
-from annals.workers.publishing.reached import PartitionLostEndError, Reached
+from annals.workers.publishing.reached import PartitionLostEndError, Reached, progress_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -122,7 +122,9 @@ class KafkaReactionLog:
             self._named |= {"progress": await self._where(self._names.progress), **await self._written()}
             place = self._journal if self._is_here else self._named["progress"]
             try:
-                known = await self._reached.require(client, self._group, place, self._named)
+                told = {"progress": progress_of(self._progress_name, self._journal, at_offset=True)}
+                ours = told if self._is_here else None
+                known = await self._reached.require(client, self._group, place, self._named, ours=ours)
             except PartitionLostEndError as error:
                 raise self._explained(error) from error
         return known if self._is_here else None

@@ -30,7 +30,7 @@ from annals.workers.kafka.protocol.record_batches import Batch, ChecksumError, w
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 
     from aiokafka.client import AIOKafkaClient
 
@@ -161,11 +161,13 @@ async def read_range(
             fetching.exception()  # of what nobody wants any more: asked for, it is not told at the end of the task
 
 
-async def is_overwritten(client: AIOKafkaClient, where: TopicPartition, offset: int) -> bool:
+async def is_overwritten(
+    client: AIOKafkaClient, where: TopicPartition, offset: int, is_ours: Callable[[Record], bool] | None = None
+) -> bool:
     """Whether what stands at an offset is a marker, or of a transaction that was taken back; or it is not there now.
 
     Whoever committed a record there knows then that it is gone, however far the partition has grown since. Where
-    compaction has removed it, nothing stands there.
+    compaction has removed it, nothing stands there. is_ours: a record of which it says no is another's, and counts too.
 
     Raises:
         KafkaError, ChecksumError: as `read_range`.
@@ -175,7 +177,9 @@ async def is_overwritten(client: AIOKafkaClient, where: TopicPartition, offset: 
     except RangeGoneError:
         return True
     there = [batch for batch in part.batches if batch.base_offset <= offset < batch.next_offset]
-    return bool(there) and not list(_committed(part._replace(batches=there), offset, offset + 1))
+    stand = list(_committed(part._replace(batches=there), offset, offset + 1))
+    is_another = is_ours is not None and not all(map(is_ours, chain.from_iterable(stand)))
+    return bool(there) and (not stand or is_another)
 
 
 class NextRecords:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
+from annals.agents.reading.ports import RUN_EVENTS
 from annals.agents.writing.restore.making import NEVER, RestorePolicy
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ PUBLISHING_FAULTS: Final = (
     "journal_lost_at_opening",
 )
 REACTING_FAULTS: Final = ("timers_cut", "reaction_paused", "new_release")
+FEW_EVENTS: Final = 4
+"""Of a run, so that who is behind has to catch up: no journal of a history has as many as a run of a worker."""
 LONGEST_S: Final = 25.0
 CLOCK_S: Final = 7_200.0
 """A clock steps by half of it at most."""
@@ -101,7 +104,9 @@ class Plan(NamedTuple):
     """A history before it happens.
 
     has_standbys: whether each partition has one, as far as there are workers; has_readers: whether journals are read;
-    has_publishers: whether what is read is published; has_answers: whether a subscriber acknowledges what it gets.
+    has_publishers: whether what is read is published; has_answers: whether a subscriber acknowledges what it gets;
+    has_parking: whether that one also parks, and administrators decide about it.
+    most_events: how many events who publishes asks a journal for at once.
     reacts_from: when somebody resumes the reaction for the first time; None: there is none.
     """
 
@@ -116,6 +121,8 @@ class Plan(NamedTuple):
     has_readers: bool = False
     has_publishers: bool = False
     has_answers: bool = False
+    has_parking: bool = False
+    most_events: int = RUN_EVENTS
     reacts_from: float | None = None
 
     @property
@@ -156,8 +163,10 @@ def plan_of(seed: int) -> Plan:
     plan = _with_opening_faults(plan, random.Random(f"{seed} openings"), end)  # noqa: S311
     plan = _with_readers(plan, random.Random(f"{seed} readers"), end)  # noqa: S311
     plan = _with_publishers(plan, random.Random(f"{seed} publishers"), end)  # noqa: S311
+    most_events = random.Random(f"{seed} runs").choice((RUN_EVENTS, FEW_EVENTS))  # noqa: S311
     has_answers = plan.has_publishers and random.Random(f"{seed} answers").random() >= 0.5  # noqa: S311
-    plan = plan._replace(has_answers=has_answers)
+    has_parking = has_answers and random.Random(f"{seed} parking").random() >= 0.5  # noqa: S311
+    plan = plan._replace(has_answers=has_answers, has_parking=has_parking, most_events=most_events)
     return _with_reactions(plan, random.Random(f"{seed} reactions"), end)  # noqa: S311
 
 

@@ -175,6 +175,7 @@ class Publishers:
             self._share,
             telemetry,
             delivering,
+            most_events=world.plan.most_events,
         )
         publisher.judge = partial(world.publishing.told, self._process, key)
         publisher.failed = failed

@@ -32,10 +32,9 @@ class PublishingFaults:
     def progress_cut(self, fault: Fault) -> None:
         """The topic of progress loses its last transactions; what somebody who put a subscription wrote, it keeps.
 
-        Not where a subscriber acknowledges: those who deliver to it write to the topic so often that a loss is grown
-        over before the other writers of its partition look, and none of them would notice it.
+        Not where events are parked: whoever goes on with what is there has them delivered, and parked, once more.
         """
-        if self._world.plan.has_answers:
+        if self._world.plan.has_parking:
             return
         where = self._world.names.progress, fault.where % PARTITIONS
         entries = self._world.model.logs[where].entries

@@ -18,6 +18,7 @@ from annals.schemas.subscription import STREAM
 from annals.workers.tools.simulation.checker import journal_of
 from annals.workers.tools.simulation.group import KEYS
 from annals.workers.tools.simulation.plan import PARTITIONS, home_of
+from annals.workers.tools.simulation.process import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,12 +54,13 @@ class PublishingJudge:
         self._cut: set[tuple[str, int]] = set()
         self._stopped: set[Key] = set()
         self._remedies: Counter[str] = Counter()
+        self._reasons: dict[str, str] = {}
         self._acts_at = 0.0
 
     def will_cut(self, where: tuple[str, int]) -> None:
         """Take note of what a partition has, in order, before it loses some of it."""
         self._cut.add(where)
-        self._all_of(where)
+        self.all_of(where)
 
     def told(self, process: Process, key: Key, reason: str) -> None:
         """Judge a stop as it happens."""
@@ -88,9 +90,14 @@ class PublishingJudge:
         world = self._world
         world.note(f"{name} cannot go on in {partition}: {reason}")
         world.counts["subscription stopped"] += 1
+        self._reasons[name] = reason
         topics = self._topics(name)
         if not any(f"{topic}-{number} " in reason for topic, number in self._cut if topic in topics):
             world.problems.append(f"subscription stopped without a cause: {name} in {partition}: {reason}")
+
+    def has_stopped(self, key: Key) -> bool:
+        """Whether a publisher of a partition has stopped."""
+        return key in self._stopped
 
     def failed(self, process: Process, key: Key, error: Exception) -> None:
         """Take note of a failure that is no fault's: of the program."""
@@ -104,10 +111,11 @@ class PublishingJudge:
             if not any(key in process.readers.publishers.here for process in self._world.processes)
         ]
         missing += [f"{name} is paused" for name in self._paused()]
+        missing += [] if self._world.parking is None else self._world.parking.behind()
         return missing + [line for process in self._world.processes for line in process.readers.publishers.behind()]
 
     def resume(self) -> None:
-        """Resume what is paused, as somebody does who has looked at it; now and then, and not for ever."""
+        """Do what a pause asks for, and resume, as somebody does who has looked at it; now and then, not for ever."""
         world = self._world
         paused = self._paused()
         if not paused or world.loop.time() < self._acts_at:
@@ -116,6 +124,8 @@ class PublishingJudge:
         for name in paused:
             self._remedies[name] += 1
             if self._remedies[name] <= MOST_REMEDIES:
+                if "delete the group" in self._reasons.get(name, ""):
+                    world.model.groups.pop(world.names.publishing_group(GROUP, name), None)
                 world.subscriptions.turn(name, is_active=True)
                 world.person.acted_at = world.loop.time()
 
@@ -127,7 +137,7 @@ class PublishingJudge:
             has: dict[Key, list[Published]] = {key: [] for key in KEYS}
             for partition in range(PARTITIONS):
                 where = self._world.names.subscribers(name), partition
-                for kind, aggregate, published in _published(self._all_of(where)):
+                for kind, aggregate, published in _published(self.all_of(where)):
                     if home_of(aggregate) != partition:
                         found.append(f"published elsewhere: {published.cid} to {where[0]}-{partition}")
                     has[kind, home_of(aggregate)].append(published)
@@ -137,15 +147,20 @@ class PublishingJudge:
                 if kept.record.definition.delivery == STREAM:
                     lines = _compared(has[key], wanted, may_lack=may_lack)
                 else:
-                    lines = _delivered(has[key], wanted, self._acknowledged(), may_lack=may_lack)
+                    settled = self._acknowledged() | self._discarded()
+                    lines = _delivered(has[key], wanted, settled, may_lack=may_lack)
                 found += [f"{line}: {name} of {key[0]}-{key[1]}" for line in lines]
         if self._world.subscriber is not None:
             there = {event.cid for chains in journals.values() for chain in chains.values() for event in chain}
-            found += self._world.subscriber.overtaken(there)
+            found += self._world.subscriber.overtaken(there - self._discarded())
+            found += [] if self._world.parking is None else self._world.parking.differences()
         return found
 
     def _acknowledged(self) -> set[str]:
         return set() if self._world.subscriber is None else self._world.subscriber.acknowledged
+
+    def _discarded(self) -> set[str]:
+        return set() if self._world.parking is None else self._world.parking.discarded()
 
     def _paused(self) -> list[str]:
         return [name for name, kept in self._world.subscriptions.all().items() if not kept.record.is_active]
@@ -153,7 +168,7 @@ class PublishingJudge:
     def _topics(self, name: str) -> tuple[str, str]:
         return self._world.names.subscribers(name), self._world.names.progress
 
-    def _all_of(self, where: tuple[str, int]) -> list[Entry]:
+    def all_of(self, where: tuple[str, int]) -> list[Entry]:
         """Return all batches that a partition ever had, in the order in which they came."""
         ever = self._ever.setdefault(where, [])
         known = set(ever)

@@ -25,6 +25,8 @@ MOST_RECORDS: Final = 50  # of one look at a partition
 MISPLACED: Final = 0.05
 ANSWERS: Final = ("ack", "ack twice", "ack late", "nack", "extend", "none")
 WEIGHTS: Final = (6, 1, 1, 2, 1, 1)
+PARKING: Final = (*ANSWERS, "park")
+PARKING_WEIGHTS: Final = (4, 1, 1, 3, 1, 1, 4)
 
 
 class Delivery(NamedTuple):
@@ -59,9 +61,9 @@ class Subscriber:
                     self._take(delivery_of(record))
 
     def overtaken(self, there: set[str]) -> Iterator[str]:
-        """Yield what came before the event before it was acknowledged. there: what the journals have, by CID.
+        """Yield what came before the event before it was acknowledged. there: what is waited for, by CID.
 
-        What the journal lost is left out: nobody waits any more for an answer to it.
+        What the journal lost, and what was discarded, is left out: nobody waits any more for an answer to it.
         """
         for cid, before in self._overtaken:
             if {cid, before} <= there:
@@ -81,7 +83,12 @@ class Subscriber:
                 self._overtaken.append((delivery.cid, before))
             self._came.add(delivery.cid)
             self._last[aggregate] = delivery.cid
-        (how,) = self._chance.choices(ANSWERS, WEIGHTS) if not self._world.is_healed else ("ack",)
+        if self._world.is_healed:
+            how = "ack"
+        elif self._world.plan.has_parking:
+            (how,) = self._chance.choices(PARKING, PARKING_WEIGHTS)
+        else:
+            (how,) = self._chance.choices(ANSWERS, WEIGHTS)
         self._world.counts[f"answer: {how}"] += 1
         if how == "ack late":
             self._world.loop.call_later(LATE_S, self._answer, delivery, "ack")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec import structs
 
 from annals.agents.publishing.ports import Kept
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
 FIRST: Final[Mapping[str, Mapping[str, Any]]] = {"all": {}, "counts": {"kinds": ["counter"], "types": ["Counted"]}}
 """Those that there are from the beginning."""
 ANSWERED: Final = "answered"
-"""One whose subscriber acknowledges, where the history has such a one. Whatever it does, nothing of it is parked."""
+"""One whose subscriber acknowledges, where the history has such a one."""
 RETRY: Final = Retry(max_attempts=1_000, first_delay_ms=100, max_delay_ms=2_000, ack_timeout_ms=1_500)
+"""Whatever the subscriber does, nothing is parked."""
+FEW: Final = structs.replace(RETRY, max_attempts=2)
 LATER: Final = ("late-0", "late-1")
 """Those that somebody may put later, from the beginning of the journals on."""
 
 
 class SimulatedSubscriptions:
-    """The subscriptions (the `Subscriptions` port). Their own topic is no part of a history."""
+    """The subscriptions (the `Subscriptions` port). Who publishes does not read their own topic in a history."""
 
     def __init__(self, world: World) -> None:
         """Take the world; there are none yet."""
@@ -73,7 +76,8 @@ class SimulatedSubscriptions:
         for name, definition in FIRST.items():
             self.put(name, **definition)
         if self._world.plan.has_answers:
-            self.put(ANSWERED, delivery="acknowledged", retry=RETRY, max_in_flight=8)
+            retry = FEW if self._world.plan.has_parking else RETRY
+            self.put(ANSWERED, delivery="acknowledged", retry=retry, max_in_flight=8)
 
     def turn(self, name: str, *, is_active: bool) -> None:
         """Pause a subscription, or resume it."""
@@ -83,6 +87,9 @@ class SimulatedSubscriptions:
 
     def _keep(self, record: Record) -> None:
         self._changes += 1
+        if self._world.plan.has_parking:  # administrators read the topic
+            key = record.definition.name.encode()
+            self._world.append(self._world.names.subscriptions, 0, key, msgspec.json.encode(record))
         self._all = {**self._all, record.definition.name: Kept(record, self._changes)}
         self._changed.set()
         self._changed = asyncio.Event()

@@ -19,6 +19,7 @@ from annals.workers.tools.simulation.faults import Faults
 from annals.workers.tools.simulation.group import KEYS, Group
 from annals.workers.tools.simulation.judged_records import cid_text
 from annals.workers.tools.simulation.loop import SimulatedLoop
+from annals.workers.tools.simulation.parking_judge import ParkingJudge
 from annals.workers.tools.simulation.person import Person
 from annals.workers.tools.simulation.plan import HOSTS, KINDS, PARTITIONS, Plan, Weather
 from annals.workers.tools.simulation.process import LIMITS, Process
@@ -90,6 +91,7 @@ class World:
         self.subscriptions = SimulatedSubscriptions(self)
         self.subscriber = Subscriber(self, ANSWERED) if plan.has_answers else None
         self.publishing = PublishingJudge(self)
+        self.parking = ParkingJudge(self) if plan.has_parking else None
         self.controls = SimulatedControls(self)
         self.reacting = ReactingJudge(self)
 
@@ -137,6 +139,8 @@ class World:
         background = [self.loop.create_task(work) for work in (self.group.run(), self._time_out())]
         if self.subscriber is not None:
             background.append(self.loop.create_task(self.subscriber.run()))
+        if self.parking is not None:
+            background += [self.loop.create_task(each.run()) for each in self.parking.administrators]
         events: list[tuple[float, Any]] = [(each.at, each) for each in self.plan.commands]
         events += [(each.at, each) for each in self.plan.faults]
         for at, event in sorted(events, key=lambda each: each[0]):
@@ -302,6 +306,7 @@ class World:
         if self.plan.has_answers:
             of_one = (names.subscribers, names.acks, names.deliveries, names.parked)
             topics |= {topic(ANSWERED): Topic(PARTITIONS) for topic in of_one}
+            topics[names.subscriptions] = Topic(1)
         return topics
 
     def _surprised(self, loop: Any, context: dict[str, Any]) -> None:

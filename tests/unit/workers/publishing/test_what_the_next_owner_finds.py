@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiokafka.structs import TopicPartition
 
-from annals.agents.ports import UncertainError
+from annals.agents.ports import LostEndError, UncertainError
 from annals.agents.publishing.delivering.ports import DeliveryWrites
-from annals.agents.publishing.ports import TargetError
-from annals.schemas.delivery import IN_FLIGHT, Row, row_key
-from annals.schemas.progress import Progress
+from annals.agents.publishing.ports import TargetError, Writes
+from annals.schemas.delivery import IN_FLIGHT, Row, encode_row, row_key
+from annals.schemas.progress import LIVE, Progress, encode_progress, progress_key
 from annals.schemas.subscription import Retry
 from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.kafka.write.transaction import TransactionalWriter
@@ -64,7 +64,7 @@ async def test_progress_that_lost_its_end_stops_the_next_owner(lose):
 
 
 async def test_progress_that_has_others_records_where_the_last_one_was_stops_the_next_owner():
-    """The partition reaches as far: what is missing is seen by the position that the group's offset says."""
+    """The partition reaches as far: what is missing is seen by the record that the group's offset names."""
     world = await published()
     log = world.model.logs["progress", 0]
     end = log.end
@@ -73,7 +73,7 @@ async def test_progress_that_has_others_records_where_the_last_one_was_stops_the
         world.model.append(("progress", 0), b"live/events.person/7", b'{"position":9,"cid":null}')
     async with world.shard() as shard, world.publisher(shard) as publisher:
         await until(lambda: publisher.phase == "stopped")
-        assert "progress-0 has the progress none of events.person-0, and it was 3 before" in publisher.reason
+        assert publisher.reason.startswith("progress-0 lost what it had at offset 3, and has grown since. ")
     assert await world.cids("one") == shown(EVENTS[:3])
 
 
@@ -168,6 +168,81 @@ async def test_rows_that_lost_their_end_behind_a_decision_are_found_too():
     cut(world.model.logs["deliveries.one", 0])
     with pytest.raises(TargetError, match=r"^deliveries\.one-0 ends at offset 0, and it reached 3 before"):
         await opened(world.logs().delivering("one"))
+
+
+OTHERS = {
+    "another journal's": progress_key("one", "events.person", 7),
+    "another writer's": progress_key("two", "events.person", 0),
+    "the writer's own, of another position": progress_key("one", "events.person", 0),
+}
+
+
+def lose_to_others(world, topic, begin, key, value):
+    """A topic loses what it has from an offset on, and somebody who does not know it writes as much, and one more."""
+    log = world.model.logs[topic, 0]
+    end = log.end
+    log.truncate(begin)
+    while log.end <= end:
+        world.model.append((topic, 0), key, value)
+
+
+@pytest.mark.parametrize("key", OTHERS.values(), ids=OTHERS)
+async def test_progress_over_which_others_have_grown_is_noticed_by_who_delivers(key):
+    """Goes red when any record will do where the group's offset names one: what was delivered would be once more."""
+    world = World("one")
+    log = world.logs().delivering("one")
+    await opened(log)
+    for position in (1, 2):
+        await log.deliver(writes(position, *EVENTS[:position]))
+    lose_to_others(world, "progress", 2, key, encode_progress(Progress(1, None, 1)))
+    with pytest.raises(TargetError, match=r"^progress-0 lost what it had at offset 2, and has grown since"):
+        await opened(world.logs().delivering("one"))
+
+
+async def test_rows_over_which_another_kind_has_grown_are_noticed():
+    """Goes red when any row will do there: what was in flight would never be delivered again."""
+    world = World("one")
+    log = world.logs().delivering("one")
+    await opened(log)
+    for position in (1, 2):
+        await log.deliver(writes(position, EVENTS[position]))
+    (cid,) = shown(EVENTS[:1])
+    row = Row("incident", "i-1", 1, cid, "Opened", 0, ordered=True, state=IN_FLIGHT)
+    lose_to_others(world, "deliveries.one", 2, row_key(row).encode(), encode_row(row))
+    with pytest.raises(TargetError, match=r"^deliveries\.one-0 lost what it had at offset 2, and has grown since"):
+        await opened(world.logs().delivering("one"))
+
+
+async def test_what_ended_others_progress_and_was_grown_over_is_noticed_though_what_is_live_went_on():
+    """Goes red when the group's offset names the last record alone: two streams were published once more."""
+    world = World("one")
+    await world.write_progress("one", Progress(0, None, 1))
+    live = world.logs().live()
+    await live.fence()
+    await live.progress()
+    await live.commit(Writes({}, {LIVE: Progress(1)}, 1))
+    begin = world.model.logs["progress", 0].end
+    await live.commit(Writes({}, {"one": None, LIVE: Progress(2)}, 2))
+    lose_to_others(world, "progress", begin, OTHERS["another journal's"], encode_progress(Progress(9)))
+    for position in (3, 4):
+        await live.commit(Writes({}, {LIVE: Progress(position)}, position))
+    following = world.logs().live()
+    await following.fence()
+    with pytest.raises(LostEndError, match=rf"^progress-0 lost what it had at offset {begin + 1}, "):
+        await following.progress()
+
+
+async def test_what_changed_others_progress_is_named_by_all_owners_that_follow():
+    world = World("one")
+    for position in (1, 2, 3):
+        live = world.logs().live()
+        await live.fence()
+        assert (await live.progress()).keys() == ({LIVE} if position > 1 else set())
+        changes = {"one": None} if position == 1 else {}
+        await live.commit(Writes({}, {**changes, LIVE: Progress(position)}, position))
+        await live.close()
+    _, words = world.model.groups["annals.publish"].committed["events.person", 0]
+    assert words == "progress=5 changed=1 incarnation=0"
 
 
 @asynccontextmanager

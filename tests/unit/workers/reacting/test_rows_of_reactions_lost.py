@@ -3,6 +3,7 @@
 import pytest
 from aiokafka.structs import TopicPartition
 
+from annals.schemas.progress import Progress, encode_progress, progress_key, reaction_name
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.offsets import committed
 from chained import chain
@@ -52,12 +53,22 @@ async def test_rows_whose_loss_the_last_owner_noticed_stop_the_next_owner_too(ev
             assert log.end >= reached
         async with world.reactor(shard) as reactor:
             await until(lambda: reactor.phase == "stopped")
-            assert "timers.counting-0 ends at offset" in reactor.reason
+            assert "timers.counting-0 lost what it had at offset" in reactor.reason
     assert len(await world.said()) == events
 
 
-async def test_progress_that_is_older_than_it_was_stops_the_next_owner():
-    """The partition reaches as far as before, by others' records."""
+OURS = progress_key(reaction_name("counting"), "events.person", 0)
+OLDER = "progress-0 has the progress 0 of counting, and it was 2 before"
+OTHERS = "progress-0 lost what it had at offset 2, and has grown since"
+
+
+@pytest.mark.parametrize(
+    ("begin", "key", "reason"),
+    [(1, b"live/events.person/7", OTHERS), (1, OURS, OTHERS), (None, OURS, OLDER)],
+    ids=["others have grown over it", "its own of another position", "somebody wrote an older one"],
+)
+async def test_progress_that_is_not_what_it_was_stops_the_next_owner(begin, key, reason):
+    """The partition reaches as far as before."""
     world = ReactingWorld()
     world.journal.append(chain("p-1", 2))
     await world.begin()
@@ -65,12 +76,12 @@ async def test_progress_that_is_older_than_it_was_stops_the_next_owner():
         await eventually(lambda: has(world, 2))
     log = world.model.logs["progress", 0]
     end = log.end
-    log.truncate(1)
+    log.truncate(end if begin is None else begin)
     while log.end <= end:
-        world.model.append(("progress", 0), b"live/events.person/7", b'{"position":9,"cid":null}')
+        world.model.append(("progress", 0), key, encode_progress(Progress(0)))
     async with world.shard() as shard, world.reactor(shard) as reactor:
         await until(lambda: reactor.phase == "stopped")
-        assert "progress-0 has the progress 0 of counting, and it was 2 before" in reactor.reason
+        assert reason in reactor.reason
     assert len(await world.said()) == 2
 
 
