@@ -142,6 +142,7 @@ class Connections:
     def gone(self, transport: asyncio.Transport) -> None:
         """Note that a connection is closed."""
         self._heard.pop(transport, None)
+        self._answering.discard(transport)
         self._begun.pop(transport, None)
         self._unsent.pop(transport, None)
         if not self._heard and self._timer is not None:
@@ -226,15 +227,21 @@ class _Agreeing(asyncio.Protocol):
 
 
 class _Guarded(asyncio.Protocol):
-    """Hands everything on to aiohttp's protocol, and tells of what it hears."""
+    """Hands on to aiohttp's protocol what it hears, and tells of it. What is behind a whole request waits outside.
+
+    aiohttp would take in the heads of 32 requests and of one more, which a client may fill as it likes.
+    """
 
     def __init__(self, inner: HttpProtocol, connections: Connections, head_bytes: int) -> None:
         self._inner = inner
         self._connections = connections
         self._head_bytes = head_bytes
         self._size = 0
+        self._waiting = bytearray()
+        self._is_shut = False
         self._is_refused = False
         self._transport: Any = None
+        inner.on_answered = self._answered
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -243,21 +250,43 @@ class _Guarded(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._connections.heard(self._transport)
-        for start in range(0, len(data), FEED_BYTES):
+        self._waiting += data
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        while self._waiting and not self._inner.is_full:
             if self._is_refused or self._transport.is_closing():
-                return
-            part = data[start : start + FEED_BYTES]
-            was_idle = not self._inner.has_request
-            self._inner.data_received(part)
-            if self._inner.has_request:
-                self._size = 0
-                self._connections.understood(self._transport)
-            elif was_idle:
-                self._size += len(part)
-                self._connections.begun(self._transport, self)
-                if self._size > self._head_bytes:
-                    why = f"a request's first line and headers have at most {self._head_bytes} bytes"
-                    self.refuse("431 Request Header Fields Too Large", why)
+                self._waiting.clear()
+                break
+            part = bytes(self._waiting[:FEED_BYTES])
+            del self._waiting[:FEED_BYTES]
+            self._hand_on_part(part)
+        if self._waiting:
+            self._transport.pause_reading()
+            return
+        if not self._inner.is_paused:
+            self._transport.resume_reading()
+        if self._is_shut:
+            self._inner.eof_received()
+
+    def _hand_on_part(self, part: bytes) -> None:
+        was_idle = not self._inner.has_request
+        self._inner.data_received(part)
+        if self._inner.has_request:
+            self._size = 0
+            self._connections.understood(self._transport)
+            self._connections.answering(self._transport)
+        elif was_idle:
+            self._size += len(part)
+            self._connections.begun(self._transport, self)
+            if self._size > self._head_bytes:
+                why = f"a request's first line and headers have at most {self._head_bytes} bytes"
+                self.refuse("431 Request Header Fields Too Large", why)
+
+    def _answered(self) -> None:
+        if not self._inner.has_request:
+            self._connections.answered(self._transport)
+        self._hand_on()
 
     def refuse(self, status: str, why: str) -> None:
         """Say what is wrong with what is no request yet, and close the connection a moment later.
@@ -276,7 +305,9 @@ class _Guarded(asyncio.Protocol):
         question ends after that moment. Over TLS, too, one may shut its side alone (RFC 8446, section 6.1): asyncio
         closes both.
         """
-        self._inner.eof_received()
+        self._is_shut = True
+        if not self._waiting:
+            self._inner.eof_received()
         if not self._inner.has_request or self._transport.get_extra_info("ssl_object") is not None:
             return False
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)

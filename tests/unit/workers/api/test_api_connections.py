@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 from pathlib import Path
 
+import pytest
 from msgspec import Struct
 
 from annals.workers.api.http.answers import json_answer
@@ -67,12 +69,13 @@ async def connected(port, number=1, sent=b""):
 
 async def test_questions_end_with_the_connections_of_those_who_asked():
     """Goes red where a handler goes on: who connects, asks and goes leaves a question of a minute behind, each time."""
-    held = Held()
-    async with serving([route(held)]) as api, asyncio.timeout(WITHIN_S):
+    held, connections = Held(), Connections()
+    async with serving([route(held)], connections=connections) as api, asyncio.timeout(WITHIN_S):
         async with connected(api.port, 50, ASK):
             await until(lambda: held.asked == 50)
         await until(lambda: held.asked == 0)
     assert held.answered == 0
+    assert not connections._answering, "what is gone is not being answered"
 
 
 async def asked_and_shut(port, sent):
@@ -131,6 +134,48 @@ async def test_a_change_whose_caller_is_gone_is_done_and_recorded_to_its_end():
             await until(lambda: held.asked == 1)
         held.may.set()
         await until(lambda: [each.status for each in audit.entries] == [None, 200])
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_what_is_behind_a_request_waits_outside_until_that_is_answered(is_whole):
+    """Goes red where aiohttp takes in 32 heads, and a part of one more: each of 800 KB, for each connection."""
+    held, taken = Held(), []
+    behind = ASK[:-2] + b"".join(b"x-%d: %b\r\n" % (n, b"y" * 8_000) for n in range(90)) + b"\r\n" * is_whole
+
+    async with serving([route(held)]) as api, connected(api.port, sent=ASK) as ((reader, writer),):
+        async with asyncio.timeout(WITHIN_S):
+            await until(lambda: held.asked == 1)
+            protocol = next(each for each in gc.get_objects() if isinstance(each, HttpProtocol) and each.has_request)
+            told = protocol.data_received
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(HttpProtocol, "data_received", lambda self, data: (taken.append(len(data)), told(data)))
+                writer.write(behind)
+                transport = protocol.transport
+                await until(lambda: not transport.is_reading())
+            assert sum(taken) == 0
+            held.may.set()
+            answers = await reader.read()
+    assert answers.startswith(b"HTTP/1.1 200 ")
+    assert answers.count(b"HTTP/1.1 431 ") == 1, answers[-300:]
+
+
+async def test_requests_behind_one_another_are_all_answered_in_their_order():
+    """More of them than are handed on at once, with bodies between them, and an end behind the last."""
+
+    async def echo(call):
+        return Answer(call.body or b"-", content_type="text/plain")
+
+    routes = [route(echo), route(echo, "POST", body=Said)]
+    asked = b"".join(
+        ASK.replace(b"GET", b"POST")[:-2] + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % size
+        + b"%d" % number * size + ASK
+        for number, size in enumerate((3, 70_000, 200_000, 1, 16_384))
+    )  # fmt: skip
+    async with serving(routes) as api, asyncio.timeout(WITHIN_S):
+        answers = await asked_and_shut(api.port, asked * 3)
+    assert answers.count(b"HTTP/1.1 200 OK") == 30
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in answers.split(b"HTTP/1.1 200 OK")[1:]]
+    assert [body[:1] for body in bodies] == [b"0", b"-", b"1", b"-", b"2", b"-", b"3", b"-", b"4", b"-"] * 3
 
 
 async def test_a_head_that_does_not_become_whole_is_refused_however_busily_it_comes():
