@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 import structlog
 
@@ -50,6 +50,17 @@ async def listen(
     return server, bound
 
 
+class Tls(Protocol):
+    """What connections agree on TLS by, which may be another one later."""
+
+    @property
+    def value(self) -> ssl.SSLContext:
+        """The certificate and how it is used."""
+
+    async def refresh(self) -> None:
+        """Learn what has changed, if that was not looked at for some seconds."""
+
+
 class Limits(NamedTuple):
     """What clients may make a server hold: seconds and bytes."""
 
@@ -85,9 +96,7 @@ class Connections:
     def __len__(self) -> int:
         return len(self._heard)
 
-    def guard(
-        self, make: Callable[[], HttpProtocol], tls: ssl.SSLContext | None = None
-    ) -> Callable[[], asyncio.Protocol]:
+    def guard(self, make: Callable[[], HttpProtocol], tls: Tls | None = None) -> Callable[[], asyncio.Protocol]:
         """Return a protocol factory whose connections are counted here; with TLS, from before it is agreed on."""
 
         def guarded() -> _Guarded:
@@ -185,9 +194,7 @@ class Connections:
 class _Agreeing(asyncio.Protocol):
     """Agrees on TLS, and hands the connection on. asyncio would tell of none before that is done, for a minute."""
 
-    def __init__(
-        self, inner: asyncio.Protocol, connections: Connections, tls: ssl.SSLContext, longest_s: float
-    ) -> None:
+    def __init__(self, inner: asyncio.Protocol, connections: Connections, tls: Tls, longest_s: float) -> None:
         self._inner = inner
         self._connections = connections
         self._tls = tls
@@ -205,7 +212,10 @@ class _Agreeing(asyncio.Protocol):
     async def _agree(self, raw: asyncio.Transport) -> None:
         loop = asyncio.get_running_loop()
         try:
-            agreed = await loop.start_tls(raw, self, self._tls, server_side=True, ssl_handshake_timeout=self._longest_s)
+            await self._tls.refresh()
+            agreed = await loop.start_tls(
+                raw, self, self._tls.value, server_side=True, ssl_handshake_timeout=self._longest_s
+            )
         except (OSError, TimeoutError):  # no TLS, too slow, or gone: nobody waits for an answer
             return
         finally:

@@ -5,9 +5,14 @@ import contextlib
 import gc
 import socket
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from msgspec import Struct
 
 from annals.workers.api.http.answers import json_answer
@@ -333,3 +338,39 @@ async def test_a_tls_that_is_not_agreed_on_in_time_is_closed():
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
         assert len(connections) == 0
+
+
+async def test_a_certificate_that_was_replaced_is_served_without_a_restart(tmp_path, monkeypatch):
+    """Goes red where it is read at the start alone: a worker that runs for months serves one that has expired."""
+    monkeypatch.setattr("annals.workers.api.callers.watched.LOOK_S", 0.0)
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    for path in (certificate, key):
+        path.write_bytes((TLS / "broker.pem").read_bytes())
+    made = ec.generate_private_key(ec.SECP256R1())
+    settings = Settings(api_port=0, api_certfile=certificate, api_keyfile=key)
+    async with serving([route(said)], settings) as api, asyncio.timeout(WITHIN_S):
+
+        async def served():
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            _, writer = await asyncio.open_connection("127.0.0.1", api.port, ssl=context)
+            found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            writer.close()
+            return found
+
+        first = await served()
+        key.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        assert await served() == first, "the new key does not belong to the certificate"
+        certificate.write_bytes(self_signed(made))
+        second = await served()
+        assert second != first
+        certificate.unlink()
+        assert await served() == second
+
+
+def self_signed(key):
+    """A certificate for a private key, PEM."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "annals")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
