@@ -32,7 +32,7 @@ from annals.schemas.wire.via import via_of
 MOST_KEY_AND_HEADER_BYTES: Final = 65_536
 FORWARDING: Final = ("origin-partition", "origin-offset")
 """The last headers of a command that a worker forwarded; its key is then what the worker made of `aggregate_id`."""
-LONGEST_VERSION: Final = 20  # bytes in JSON: of 64 bits, or a word
+_LONGEST_VERSION: Final = 20  # bytes in JSON: of 64 bits, or a word
 LONGEST_ORIGIN: Final = 19  # digits of a 64-bit offset
 
 _NO_TRACE: Final[Trace] = (None, None, None)
@@ -338,7 +338,7 @@ def _decode_large(value: bytes) -> _Wire:
     envelope = _decode_envelope(value)
     text, version = bytes(envelope.data), envelope.expected_version
     if version is not UNSET:
-        if len(bytes(version)) > LONGEST_VERSION:
+        if len(bytes(version)) > _LONGEST_VERSION:
             raise ValueError("the expected version is none")
         envelope.expected_version = msgspec.json.decode(bytes(version))
     if may_have_large_integer(text):

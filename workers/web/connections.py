@@ -120,7 +120,9 @@ class Connections:
         is_new = self._heard.pop(transport, None) is None
         if is_new and len(self._heard) >= self._most():
             longest = next(iter(self._heard))
-            next((each for each in self._heard if each not in self._answering), longest).abort()
+            leaving = next((each for each in self._heard if each not in self._answering), longest)
+            self.gone(leaving)  # at once: of those who come in one turn of the loop each would end the same one
+            leaving.abort()
         self._heard[transport] = asyncio.get_running_loop().time()
         self._look_soon()
 

@@ -152,8 +152,13 @@ async def test_what_is_behind_a_request_waits_outside_until_that_is_answered(is_
             await until(lambda: held.asked == 1)
             protocol = next(each for each in gc.get_objects() if isinstance(each, HttpProtocol) and each.has_request)
             told = protocol.data_received
+
+            def take(self, data):
+                taken.append(len(data))
+                told(data)
+
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(HttpProtocol, "data_received", lambda self, data: (taken.append(len(data)), told(data)))
+                patched.setattr(HttpProtocol, "data_received", take)
                 writer.write(behind)
                 transport = protocol.transport
                 await until(lambda: not transport.is_reading())

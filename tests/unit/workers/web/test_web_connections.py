@@ -65,6 +65,30 @@ async def test_who_says_nothing_makes_room_for_who_asks() -> None:
         assert len(connections) <= MOST
 
 
+class Counted(Connections):
+    """Keeps how many were open at most."""
+
+    peak = 0
+
+    def heard(self, transport: asyncio.Transport) -> None:
+        super().heard(transport)
+        self.peak = max(self.peak, len(self))
+
+
+async def test_those_who_come_all_at_once_are_no_more_than_there_may_be() -> None:
+    """Goes red when one is ended for all who come in a turn of the loop: some thousands take all files."""
+    connections = Counted(most=MOST)
+    async with serving(connections) as port, asyncio.timeout(WITHIN_S):
+        opened = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(10 * MOST)))
+        async with aiohttp.ClientSession() as client:
+            assert await live(client, port) == 200
+        for _, writer in opened:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+    assert connections.peak == MOST
+
+
 async def test_who_asks_now_and_then_is_not_the_one_to_go() -> None:
     async with serving(Connections(most=MOST)) as port, aiohttp.ClientSession() as client:
         assert await live(client, port) == 200
