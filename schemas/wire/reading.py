@@ -32,6 +32,7 @@ from annals.schemas.wire.via import via_of
 MOST_KEY_AND_HEADER_BYTES: Final = 65_536
 FORWARDING: Final = ("origin-partition", "origin-offset")
 """The last headers of a command that a worker forwarded; its key is then what the worker made of `aggregate_id`."""
+_LONGEST_VERSION: Final = 20  # bytes in JSON: of 64 bits, or a word
 LONGEST_ORIGIN: Final = 19  # digits of a 64-bit offset
 
 _NO_TRACE: Final[Trace] = (None, None, None)
@@ -63,9 +64,10 @@ class _Wire(Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Envelope(_Wire, gc=False):
-    """The same with its data unread."""
+    """The same with its data unread, and what else may be of any type."""
 
     data: msgspec.Raw  # type: ignore[assignment]
+    expected_version: msgspec.Raw | UnsetType = UNSET
 
 
 _decode: Final = msgspec.json.Decoder(_Wire).decode
@@ -164,13 +166,15 @@ def _read_together(records: Sequence[Record], max_command_bytes: int) -> list[Co
     """Return commands that are all beyond doubt as they were sent, None if any of them may not be.
 
     The proof of `_read_surely`, once for all: what was understood of a value never takes more quotation marks than the
-    value has, so that the sums are equal only if all are.
+    value has, so that the sums are equal only if all are. A large value is read alone, as `_decode_large` does.
     """
     if not records:
         return []
     try:
         # a null value is refused as any other that is no command
         values: list[bytes] = [record.value for record in records]  # type: ignore[misc]
+        if max(map(len, values)) > _LARGE:
+            return None
         wires = [_decode(value) for value in values]
         data = orjson.dumps([wire.data for wire in wires])
     except (ValueError, TypeError, RecursionError):
@@ -332,7 +336,11 @@ def _decode_large(value: bytes) -> _Wire:
         ValueError: it is no command, or has an integer that this way would not read right.
     """
     envelope = _decode_envelope(value)
-    text = bytes(envelope.data)
+    text, version = bytes(envelope.data), envelope.expected_version
+    if version is not UNSET:
+        if len(bytes(version)) > _LONGEST_VERSION:
+            raise ValueError("the expected version is none")
+        envelope.expected_version = msgspec.json.decode(bytes(version))
     if may_have_large_integer(text):
         raise ValueError("an integer may be beyond 64 bits")
     data: Any = orjson.loads(text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 import structlog
 
@@ -50,6 +50,17 @@ async def listen(
     return server, bound
 
 
+class Tls(Protocol):
+    """What connections agree on TLS by, which may be another one later."""
+
+    @property
+    def value(self) -> ssl.SSLContext:
+        """The certificate and how it is used."""
+
+    async def refresh(self) -> None:
+        """Learn what has changed, if that was not looked at for some seconds."""
+
+
 class Limits(NamedTuple):
     """What clients may make a server hold: seconds and bytes."""
 
@@ -85,9 +96,7 @@ class Connections:
     def __len__(self) -> int:
         return len(self._heard)
 
-    def guard(
-        self, make: Callable[[], HttpProtocol], tls: ssl.SSLContext | None = None
-    ) -> Callable[[], asyncio.Protocol]:
+    def guard(self, make: Callable[[], HttpProtocol], tls: Tls | None = None) -> Callable[[], asyncio.Protocol]:
         """Return a protocol factory whose connections are counted here; with TLS, from before it is agreed on."""
 
         def guarded() -> _Guarded:
@@ -111,7 +120,9 @@ class Connections:
         is_new = self._heard.pop(transport, None) is None
         if is_new and len(self._heard) >= self._most():
             longest = next(iter(self._heard))
-            next((each for each in self._heard if each not in self._answering), longest).abort()
+            leaving = next((each for each in self._heard if each not in self._answering), longest)
+            self.gone(leaving)  # at once: of those who come in one turn of the loop each would end the same one
+            leaving.abort()
         self._heard[transport] = asyncio.get_running_loop().time()
         self._look_soon()
 
@@ -142,6 +153,7 @@ class Connections:
     def gone(self, transport: asyncio.Transport) -> None:
         """Note that a connection is closed."""
         self._heard.pop(transport, None)
+        self._answering.discard(transport)
         self._begun.pop(transport, None)
         self._unsent.pop(transport, None)
         if not self._heard and self._timer is not None:
@@ -184,9 +196,7 @@ class Connections:
 class _Agreeing(asyncio.Protocol):
     """Agrees on TLS, and hands the connection on. asyncio would tell of none before that is done, for a minute."""
 
-    def __init__(
-        self, inner: asyncio.Protocol, connections: Connections, tls: ssl.SSLContext, longest_s: float
-    ) -> None:
+    def __init__(self, inner: asyncio.Protocol, connections: Connections, tls: Tls, longest_s: float) -> None:
         self._inner = inner
         self._connections = connections
         self._tls = tls
@@ -204,7 +214,10 @@ class _Agreeing(asyncio.Protocol):
     async def _agree(self, raw: asyncio.Transport) -> None:
         loop = asyncio.get_running_loop()
         try:
-            agreed = await loop.start_tls(raw, self, self._tls, server_side=True, ssl_handshake_timeout=self._longest_s)
+            await self._tls.refresh()
+            agreed = await loop.start_tls(
+                raw, self, self._tls.value, server_side=True, ssl_handshake_timeout=self._longest_s
+            )
         except (OSError, TimeoutError):  # no TLS, too slow, or gone: nobody waits for an answer
             return
         finally:
@@ -226,15 +239,21 @@ class _Agreeing(asyncio.Protocol):
 
 
 class _Guarded(asyncio.Protocol):
-    """Hands everything on to aiohttp's protocol, and tells of what it hears."""
+    """Hands on to aiohttp's protocol what it hears, and tells of it. What is behind a whole request waits outside.
+
+    aiohttp would take in the heads of 32 requests and of one more, which a client may fill as it likes.
+    """
 
     def __init__(self, inner: HttpProtocol, connections: Connections, head_bytes: int) -> None:
         self._inner = inner
         self._connections = connections
         self._head_bytes = head_bytes
         self._size = 0
+        self._waiting = bytearray()
+        self._is_shut = False
         self._is_refused = False
         self._transport: Any = None
+        inner.on_answered = self._answered
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -243,21 +262,43 @@ class _Guarded(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._connections.heard(self._transport)
-        for start in range(0, len(data), FEED_BYTES):
+        self._waiting += data
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        while self._waiting and not self._inner.is_full:
             if self._is_refused or self._transport.is_closing():
-                return
-            part = data[start : start + FEED_BYTES]
-            was_idle = not self._inner.has_request
-            self._inner.data_received(part)
-            if self._inner.has_request:
-                self._size = 0
-                self._connections.understood(self._transport)
-            elif was_idle:
-                self._size += len(part)
-                self._connections.begun(self._transport, self)
-                if self._size > self._head_bytes:
-                    why = f"a request's first line and headers have at most {self._head_bytes} bytes"
-                    self.refuse("431 Request Header Fields Too Large", why)
+                self._waiting.clear()
+                break
+            part = bytes(self._waiting[:FEED_BYTES])
+            del self._waiting[:FEED_BYTES]
+            self._hand_on_part(part)
+        if self._waiting:
+            self._transport.pause_reading()
+            return
+        if not self._inner.is_paused:
+            self._transport.resume_reading()
+        if self._is_shut:
+            self._inner.eof_received()
+
+    def _hand_on_part(self, part: bytes) -> None:
+        was_idle = not self._inner.has_request
+        self._inner.data_received(part)
+        if self._inner.has_request:
+            self._size = 0
+            self._connections.understood(self._transport)
+            self._connections.answering(self._transport)
+        elif was_idle:
+            self._size += len(part)
+            self._connections.begun(self._transport, self)
+            if self._size > self._head_bytes:
+                why = f"a request's first line and headers have at most {self._head_bytes} bytes"
+                self.refuse("431 Request Header Fields Too Large", why)
+
+    def _answered(self) -> None:
+        if not self._inner.has_request:
+            self._connections.answered(self._transport)
+        self._hand_on()
 
     def refuse(self, status: str, why: str) -> None:
         """Say what is wrong with what is no request yet, and close the connection a moment later.
@@ -276,7 +317,9 @@ class _Guarded(asyncio.Protocol):
         question ends after that moment. Over TLS, too, one may shut its side alone (RFC 8446, section 6.1): asyncio
         closes both.
         """
-        self._inner.eof_received()
+        self._is_shut = True
+        if not self._waiting:
+            self._inner.eof_received()
         if not self._inner.has_request or self._transport.get_extra_info("ssl_object") is not None:
             return False
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)

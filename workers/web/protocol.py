@@ -1,20 +1,36 @@
-"""aiohttp's protocol, which tells a method that its parser does not know from what is no HTTP.
+"""aiohttp's protocol as both servers have it: what strangers send has bounds, fills no log, and is told what is wrong.
 
-The parser gives up at such a method before it has read the path, and aiohttp answers `400`. But any token is a method
-(RFC 9110, section 9.1), and a path that does not have it is answered `405`.
+It tells a method that its parser does not know from what is no HTTP. The parser gives up at such a method before it has
+read the path, and aiohttp answers `400`. But any token is a method (RFC 9110, section 9.1), and a path that does not
+have it is answered `405`.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from aiohttp.http_exceptions import BadHttpMethod
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LONGEST_LINE: Final = 8 << 10  # of the request's first line, and of each header
+MOST_HEADERS: Final = 100
+_SILENT: Final = logging.getLogger("annals.web.parser")
+_SILENT.setLevel(logging.CRITICAL)  # a stranger's bad requests fill no log
 _REQUEST_LINE: Final = re.compile(
     rb"(?:\r?\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}) ([^\x00-\x20\x7f]+) HTTP/1\.[01]\r?\n"
 )
+
+
+def what_is_wrong(error: BaseException | None) -> str:
+    """Return what to tell whoever sent what is no HTTP: what aiohttp says of it, without what was sent."""
+    said = getattr(error, "message", "").partition(":")[0].strip() if isinstance(error, HttpProcessingError) else ""
+    bounds = f"a line has at most {LONGEST_LINE} bytes, and a request {MOST_HEADERS} headers"
+    return f"this is no HTTP request that can be taken: {said or 'it cannot be read'}; {bounds}"
 
 
 class UnknownMethodError(BadHttpMethod):
@@ -32,18 +48,46 @@ class HttpProtocol(RequestHandler):
     A client that has shut its side is answered what it has asked, and the connection closed behind that.
     """
 
-    __slots__ = ("_is_shut",)
+    __slots__ = ("_is_answering", "_is_shut", "_last_body", "on_answered")
 
     def __init__(self, manager: Any, **options: Any) -> None:
-        """Take aiohttp's server, and the options of its protocol."""
-        super().__init__(manager, **options)
+        """Take aiohttp's server, and more options of its protocol."""
+        super().__init__(
+            manager,
+            access_log=cast("Any", None),
+            logger=_SILENT,
+            auto_decompress=False,  # a small body could unpack to any size
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            max_headers=MOST_HEADERS,
+            **options,
+        )
         self._parser = cast("Any", _Parser(self._parser))
         self._is_shut = False
+        self._is_answering = False
+        self._last_body: Any = None
+        self.on_answered: Callable[[], None] | None = None
+        """Called when a request is answered."""
 
     @property
     def has_request(self) -> bool:
-        """Whether the head of a request was heard that is not answered yet."""
-        return bool(self._messages) or self._waiter is None
+        """Whether the head of a request was heard that is not answered yet, or of whose body more is to come."""
+        return bool(self._messages) or self._is_answering or not self._is_body_whole
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a whole request was heard that is not answered yet: what comes now belongs to another one."""
+        return self.has_request and self._is_body_whole
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether aiohttp wants to hear nothing now."""
+        return bool(self._reading_paused or self._buffer_paused)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what a client says."""
+        super().data_received(data)
+        self._note_heard()
 
     def eof_received(self) -> None:
         """Note that nothing more is asked."""
@@ -53,7 +97,21 @@ class HttpProtocol(RequestHandler):
     async def finish_response(self, *args: Any) -> Any:
         """Send an answer."""
         self._close_behind_last()
-        return await super().finish_response(*args)
+        finished = await super().finish_response(*args)
+        self._is_answering = False
+        self._note_heard()  # aiohttp may have taken up what was held behind it
+        if self.on_answered is not None:
+            self.on_answered()
+        return finished
+
+    @property
+    def _is_body_whole(self) -> bool:
+        return self._last_body is None or bool(self._last_body.is_eof())
+
+    def _note_heard(self) -> None:
+        if self._messages:
+            self._is_answering = True
+            self._last_body = self._messages[-1][1]
 
     def _close_behind_last(self) -> None:
         """Have aiohttp close the connection behind the answer under way, where it is the last that is wanted."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import structlog
 from aiohttp import web
 
 from annals.workers.exposition import as_text, families_of
 from annals.workers.settings import ROLES, WRITE
 from annals.workers.web import schemas
 from annals.workers.web.connections import Connections, listen
-from annals.workers.web.protocol import HttpProtocol, UnknownMethodError
+from annals.workers.web.protocol import HttpProtocol, UnknownMethodError, what_is_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from annals.workers.exposition import Family
 
+_DEFECT: Final = 500
+_logger: Final = structlog.get_logger(__name__)
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -97,7 +100,7 @@ class WebServer:
         assert self._runner.server is not None  # noqa: S101 - `setup` made it
         # not by aiohttp's own site: it takes connections without a bound
         server, loop = self._runner.server, asyncio.get_running_loop()
-        factory = self._connections.guard(lambda: _Protocol(server, app.router, loop=loop, access_log=None))
+        factory = self._connections.guard(lambda: _Protocol(server, app.router, loop=loop))
         self._listening, port = await listen(factory, self._host, self._port)
         return port
 
@@ -152,17 +155,24 @@ class _Protocol(HttpProtocol):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Return `404` or `405` where nothing but the method is wrong; the connection is closed behind it."""
-        if not isinstance(exc, UnknownMethodError):
-            return super().handle_error(request, status, exc, message)
-        allowed = _methods(self._router, exc.target.partition("?")[0])
-        response = (
-            web.Response(status=405, text="405: Method Not Allowed", headers={"allow": ",".join(allowed)})
-            if allowed
-            else web.Response(status=404, text="404: Not Found")
-        )
+        """Return what is wrong, as text; the connection is closed behind it."""
+        del message
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        if status >= _DEFECT:
+            _logger.error("a request failed by a defect", path=request.path, exc_info=exc)
+        response = self._answer_of(status, exc)
         response.force_close()
         return response
+
+    def _answer_of(self, status: int, error: BaseException | None) -> web.Response:
+        if status >= _DEFECT:
+            return web.Response(status=status, text=f"{status}: this request failed by a defect; the log has it")
+        if not isinstance(error, UnknownMethodError):
+            return web.Response(status=status, text=f"{status}: {what_is_wrong(error)}")
+        if allowed := _methods(self._router, error.target.partition("?")[0]):
+            return web.Response(status=405, text="405: Method Not Allowed", headers={"allow": ",".join(allowed)})
+        return web.Response(status=404, text="404: Not Found")
 
 
 def _methods(router: web.UrlDispatcher, path: str) -> list[str]:

@@ -91,6 +91,14 @@ def test_many_brackets_that_do_not_nest_are_still_read_fast() -> None:
     assert _read_surely(_value(data={"a": [[1]] * 200}), (None, None)) is not None
 
 
+@pytest.mark.parametrize("version", [3, 2**64 - 1, "any", "exists", None])
+def test_what_a_large_command_expects_is_read_fast_and_as_that_of_a_small_one(version: Any) -> None:
+    small, large = ({**FULL, "expected_version": version, "data": {"name": "a" * size}} for size in (3, 20_000))
+    found = _read_surely(json.dumps(large).encode(), (None, None, None))
+    assert found is not None
+    assert found.expected_version == _read(json.dumps(small).encode()).expected_version
+
+
 def test_errors_in_the_envelope_leave_the_ids_and_name_each_member() -> None:
     command = _read(_value(type=1, data=[], expected_version=-1, actor="", extra=1))
     assert (command.id, command.aggregate_id, command.type, command.data) == ("c-1", "p-1", None, None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from annals.workers.api.callers.authentication import is_loopback
 from annals.workers.api.callers.jwks import JwksFile
 from annals.workers.api.callers.tokens import TokensFile
+from annals.workers.api.callers.watched import Watched
 from annals.workers.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -77,21 +78,29 @@ def peer_key_of(settings: Settings) -> bytes | None:
     return key
 
 
-def tls_of(settings: Settings) -> ssl.SSLContext | None:
-    """Return what the API is served by; None: without TLS.
+def tls_of(settings: Settings) -> Watched[ssl.SSLContext] | None:
+    """Return what the API is served by, which is made anew when its files change; None: without TLS.
 
     Raises:
         SettingsError: certificate and key cannot be used.
     """
-    if settings.api_certfile is None:
-        if settings.api_keyfile is not None:
+    certificate, key = settings.api_certfile, settings.api_keyfile
+    if certificate is None:
+        if key is not None:
             raise SettingsError("ANNALS_API_KEYFILE needs ANNALS_API_CERTFILE")
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    def context() -> ssl.SSLContext:
+        made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            made.load_cert_chain(certificate, key, password=lambda: "")
+        except ssl.SSLError as error:  # an OSError, whose text has its place in OpenSSL's sources
+            raise ValueError(error.reason or "they do not belong together") from None
+        return made
+
+    names = "ANNALS_API_CERTFILE and ANNALS_API_KEYFILE"
     try:
-        context.load_cert_chain(settings.api_certfile, settings.api_keyfile, password=lambda: "")
-    except (ssl.SSLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error.strerror
-        raise SettingsError(f"ANNALS_API_CERTFILE and ANNALS_API_KEYFILE cannot be used: {reason}") from None
-    return context
+        return Watched(names, [path for path in (certificate, key) if path is not None], context)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{names} cannot be used: {getattr(error, 'strerror', None) or error}") from None

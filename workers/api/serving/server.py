@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -19,7 +18,7 @@ from annals.workers.api.http.targets import target_sent
 from annals.workers.api.routes.described import described_routes
 from annals.workers.api.serving.kernel import Kernel, request_id_of
 from annals.workers.web.connections import Connections, listen
-from annals.workers.web.protocol import HttpProtocol, UnknownMethodError
+from annals.workers.web.protocol import HttpProtocol, UnknownMethodError, what_is_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,14 +29,8 @@ if TYPE_CHECKING:
     from annals.workers.api.serving.metrics import ApiMetrics
     from annals.workers.settings import Settings
 
-LONGEST_LINE: Final = 8 << 10  # of the request's first line, and of each header
-MOST_HEADERS: Final = 100
 SHUTDOWN_S: Final = 2.0
 BACKLOG: Final = 128
-_SILENT: Final = logging.getLogger("annals.api.parser")
-
-
-_SILENT.setLevel(logging.CRITICAL)  # a stranger's bad requests fill no log
 
 
 class ApiServer:
@@ -84,7 +77,7 @@ class ApiServer:
         Raises:
             OSError: the address is taken, or not this machine's.
         """
-        server = _Server(self._handle, self.router)
+        server = _Server(self._kernel.handle, self.router)
         self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
         factory = self._connections.guard(server, self._tls)
@@ -94,14 +87,6 @@ class ApiServer:
             await self._runner.cleanup()
             raise
         return port
-
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        transport = request.transport
-        self._connections.answering(transport)
-        try:
-            return await self._kernel.handle(request)
-        finally:
-            self._connections.answered(transport)
 
     async def stop(self) -> None:
         """Close all connections; what is being answered has a moment to be."""
@@ -119,17 +104,7 @@ class _Server(web.Server):
         self._router = router
 
     def __call__(self) -> HttpProtocol:
-        return _Protocol(
-            self,
-            self._router,
-            loop=asyncio.get_running_loop(),
-            access_log=cast("Any", None),
-            logger=_SILENT,
-            auto_decompress=False,  # a small body could unpack to any size
-            max_line_size=LONGEST_LINE,
-            max_field_size=LONGEST_LINE,
-            max_headers=MOST_HEADERS,
-        )
+        return _Protocol(self, self._router, loop=asyncio.get_running_loop())
 
 
 class _Protocol(HttpProtocol):
@@ -164,5 +139,4 @@ class _Protocol(HttpProtocol):
                 self._router.match(error.method, target_sent(error.target).path.partition("?")[0])
             except Problem as problem:  # no route is of such a method
                 return problem
-        detail = f"this is not HTTP, or a line of it is longer than {LONGEST_LINE} bytes"
-        return Problem(status, INVALID_REQUEST, detail)
+        return Problem(status, INVALID_REQUEST, what_is_wrong(error))

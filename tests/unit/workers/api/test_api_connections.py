@@ -2,10 +2,17 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from msgspec import Struct
 
 from annals.workers.api.http.answers import json_answer
@@ -67,12 +74,13 @@ async def connected(port, number=1, sent=b""):
 
 async def test_questions_end_with_the_connections_of_those_who_asked():
     """Goes red where a handler goes on: who connects, asks and goes leaves a question of a minute behind, each time."""
-    held = Held()
-    async with serving([route(held)]) as api, asyncio.timeout(WITHIN_S):
+    held, connections = Held(), Connections()
+    async with serving([route(held)], connections=connections) as api, asyncio.timeout(WITHIN_S):
         async with connected(api.port, 50, ASK):
             await until(lambda: held.asked == 50)
         await until(lambda: held.asked == 0)
     assert held.answered == 0
+    assert not connections._answering, "what is gone is not being answered"
 
 
 async def asked_and_shut(port, sent):
@@ -131,6 +139,53 @@ async def test_a_change_whose_caller_is_gone_is_done_and_recorded_to_its_end():
             await until(lambda: held.asked == 1)
         held.may.set()
         await until(lambda: [each.status for each in audit.entries] == [None, 200])
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_what_is_behind_a_request_waits_outside_until_that_is_answered(is_whole):
+    """Goes red where aiohttp takes in 32 heads, and a part of one more: each of 800 KB, for each connection."""
+    held, taken = Held(), []
+    behind = ASK[:-2] + b"".join(b"x-%d: %b\r\n" % (n, b"y" * 8_000) for n in range(90)) + b"\r\n" * is_whole
+
+    async with serving([route(held)]) as api, connected(api.port, sent=ASK) as ((reader, writer),):
+        async with asyncio.timeout(WITHIN_S):
+            await until(lambda: held.asked == 1)
+            protocol = next(each for each in gc.get_objects() if isinstance(each, HttpProtocol) and each.has_request)
+            told = protocol.data_received
+
+            def take(self, data):
+                taken.append(len(data))
+                told(data)
+
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(HttpProtocol, "data_received", take)
+                writer.write(behind)
+                transport = protocol.transport
+                await until(lambda: not transport.is_reading())
+            assert sum(taken) == 0
+            held.may.set()
+            answers = await reader.read()
+    assert answers.startswith(b"HTTP/1.1 200 ")
+    assert answers.count(b"HTTP/1.1 431 ") == 1, answers[-300:]
+
+
+async def test_requests_behind_one_another_are_all_answered_in_their_order():
+    """More of them than are handed on at once, with bodies between them, and an end behind the last."""
+
+    async def echo(call):
+        return Answer(call.body or b"-", content_type="text/plain")
+
+    routes = [route(echo), route(echo, "POST", body=Said)]
+    asked = b"".join(
+        ASK.replace(b"GET", b"POST")[:-2] + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % size
+        + b"%d" % number * size + ASK
+        for number, size in enumerate((3, 70_000, 200_000, 1, 16_384))
+    )  # fmt: skip
+    async with serving(routes) as api, asyncio.timeout(WITHIN_S):
+        answers = await asked_and_shut(api.port, asked * 3)
+    assert answers.count(b"HTTP/1.1 200 OK") == 30
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in answers.split(b"HTTP/1.1 200 OK")[1:]]
+    assert [body[:1] for body in bodies] == [b"0", b"-", b"1", b"-", b"2", b"-", b"3", b"-", b"4", b"-"] * 3
 
 
 async def test_a_head_that_does_not_become_whole_is_refused_however_busily_it_comes():
@@ -288,3 +343,39 @@ async def test_a_tls_that_is_not_agreed_on_in_time_is_closed():
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
         assert len(connections) == 0
+
+
+async def test_a_certificate_that_was_replaced_is_served_without_a_restart(tmp_path, monkeypatch):
+    """Goes red where it is read at the start alone: a worker that runs for months serves one that has expired."""
+    monkeypatch.setattr("annals.workers.api.callers.watched.LOOK_S", 0.0)
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    for path in (certificate, key):
+        path.write_bytes((TLS / "broker.pem").read_bytes())
+    made = ec.generate_private_key(ec.SECP256R1())
+    settings = Settings(api_port=0, api_certfile=certificate, api_keyfile=key)
+    async with serving([route(said)], settings) as api, asyncio.timeout(WITHIN_S):
+
+        async def served():
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            _, writer = await asyncio.open_connection("127.0.0.1", api.port, ssl=context)
+            found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            writer.close()
+            return found
+
+        first = await served()
+        key.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        assert await served() == first, "the new key does not belong to the certificate"
+        certificate.write_bytes(self_signed(made))
+        second = await served()
+        assert second != first
+        certificate.unlink()
+        assert await served() == second
+
+
+def self_signed(key):
+    """A certificate for a private key, PEM."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "annals")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)

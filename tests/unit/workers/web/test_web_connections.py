@@ -7,13 +7,16 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import aiohttp
+import pytest
 
 from annals.workers.telemetry import Metrics
 from annals.workers.web.connections import BACKLOG, Connections, Limits
 from annals.workers.web.server import WebServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+
+    from annals.workers.exposition import Family
 
 MOST = 20
 WITHIN_S = 20.0
@@ -62,6 +65,30 @@ async def test_who_says_nothing_makes_room_for_who_asks() -> None:
         assert len(connections) <= MOST
 
 
+class Counted(Connections):
+    """Keeps how many were open at most."""
+
+    peak = 0
+
+    def heard(self, transport: asyncio.Transport) -> None:
+        super().heard(transport)
+        self.peak = max(self.peak, len(self))
+
+
+async def test_those_who_come_all_at_once_are_no_more_than_there_may_be() -> None:
+    """Goes red when one is ended for all who come in a turn of the loop: some thousands take all files."""
+    connections = Counted(most=MOST)
+    async with serving(connections) as port, asyncio.timeout(WITHIN_S):
+        opened = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(10 * MOST)))
+        async with aiohttp.ClientSession() as client:
+            assert await live(client, port) == 200
+        for _, writer in opened:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+    assert connections.peak == MOST
+
+
 async def test_who_asks_now_and_then_is_not_the_one_to_go() -> None:
     async with serving(Connections(most=MOST)) as port, aiohttp.ClientSession() as client:
         assert await live(client, port) == 200
@@ -80,6 +107,85 @@ async def test_a_silent_connection_is_closed_after_a_while_and_a_speaking_one_is
             while not closing.done():
                 assert await live(client, port) == 200
         assert len(connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b"GET /health/live HTTP/1.1\r\n\r\n", b"Missing 'Host' header in request."),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nSECRET\r\n\r\n", b"Invalid header token"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"SECRET" * 2_000 + b"\r\n\r\n", b"8192 bytes"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"SECRET: y\r\n" * 101 + b"\r\n", b"100 headers"),
+        (b"\x16\x03\x01\x02\x00\x01\x00SECRET\r\n\r\n", b"no HTTP request"),
+    ],
+)
+async def test_what_is_no_http_is_told_why_and_comes_back_nowhere(
+    sent: bytes, said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Goes red with aiohttp's own answer and its log: an error with a traceback for each, and the client's bytes."""
+    async with serving(Connections()) as port, asyncio.timeout(WITHIN_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 ")), answer
+    assert said in answer
+    assert b"SECRET" not in answer
+    assert not caplog.records
+
+
+async def test_a_body_is_not_unpacked_and_makes_no_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Goes red where aiohttp unpacks what nobody reads: what is wrong with it was an error with a traceback."""
+    async with serving(Connections()) as port, asyncio.timeout(WITHIN_S):
+        for coding in (b"gzip", b"deflate", b"br", b"zstd"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-encoding: %b\r\n" % coding
+            writer.write(head + b"content-length: 7\r\n\r\nnotgzip")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+    assert not caplog.records
+
+
+async def test_a_defect_is_logged_and_shows_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def reasons() -> list[str]:
+        raise ZeroDivisionError("a secret")
+
+    server = WebServer("127.0.0.1", 0, Metrics(), reasons)
+    port = await server.start()
+    try:
+        async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{port}/health/ready") as answer:
+            assert answer.status == 500
+            assert "secret" not in await answer.text()
+    finally:
+        await server.stop()
+
+
+async def test_who_is_being_answered_makes_no_room_for_who_says_nothing() -> None:
+    """Goes red where a health check that waits for the process that reads goes before those who only connect."""
+    asked, may = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        name = "read"
+
+        async def answer(self) -> tuple[list[str], Sequence[Family]]:
+            asked.set()
+            await may.wait()
+            return [], ()
+
+    server = WebServer("127.0.0.1", 0, Metrics(), list, Connections(most=2), beside=Slow())
+    port = await server.start()
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /health/ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            await asked.wait()
+            async with silent(port, 3) as readers:
+                await ended(readers[0])
+                may.set()
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+    finally:
+        await server.stop()
 
 
 async def test_nothing_is_left_to_do_when_all_are_gone() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
 import msgspec
 import pytest
@@ -12,9 +12,11 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import Aggregate
 from annals.agents.writing.batches.evaluation import Rejection, evaluate, parsed
 from annals.schemas import outcome
+from annals.schemas.envelope import Command
 from annals.schemas.values.constraints import marks_of, type_hints
+from annals.schemas.wire.attributes import MEMBERS
 from annals.schemas.wire.dead_letter import DeadLetter
-from annals.schemas.wire.reading import read_command
+from annals.schemas.wire.reading import read_command, read_commands
 from costs import (
     FLAWED,
     MEGABYTE,
@@ -98,6 +100,32 @@ def test_a_member_of_a_megabyte_costs_a_moment(kind: str, name: str, member: str
 
 def _attribute(struct: type, member: str) -> str:
     return next(field.name for field in msgspec.structs.fields(struct) if field.encode_name == member)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_member_of_the_command_itself_that_fills_it_costs_a_moment(member: str, slowness: float) -> None:
+    """Goes red when what a command expects is parsed before it is known to be short: a second for 1e-320."""
+    well = {"id": b'"c"', "type": b'"RegisterPerson"', "aggregate_id": b'"a"', "data": b'{"name":"a"}'}
+    for fill in (*map(many, ("1e-320", "9e307", "{}", '"a"')), names("k%d"), quoted(TEXTS[1])):
+        members = [b'"%b":%b' % (name.encode(), value) for name, value in (well | {member: fill}).items()]
+        value = b"{" + b",".join(members) + b"}"
+        costs_little(lambda value=value: _answer(REGISTRY["person"], value), slowness, f"{member}: {fill[:80]!r}")
+
+
+class _Sent(NamedTuple):
+    value: bytes
+    key: bytes | None = None
+    headers: tuple[()] = ()
+
+
+@pytest.mark.parametrize("unit", ["1e-320", "9e307"])
+def test_a_large_command_costs_no_more_beside_others_than_alone(unit: str, slowness: float) -> None:
+    """Goes red when all of them go through the parser that takes a second for such numbers."""
+    small = b'{"id":"c","type":"RegisterPerson","aggregate_id":"a","data":{"name":"a"}}'
+    large = b'{"id":"d","type":"RegisterPerson","aggregate_id":"a","data":{"x":%b}}' % many(unit)
+    records = [_Sent(small), _Sent(large)]
+    found = costs_little(lambda: read_commands(records, 1_000_000), slowness, unit)
+    assert [type(each) for each in found] == [Command, Command]
 
 
 @pytest.mark.parametrize("unit", [*UNITS, *FLAWED])

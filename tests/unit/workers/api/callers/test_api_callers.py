@@ -154,6 +154,26 @@ async def test_a_changed_file_is_read_again(tokens, no_wait):
     assert known.find("r2").name == "reader"
 
 
+async def test_a_file_that_cannot_be_used_is_told_once_and_is_read_again_when_it_can(tokens, no_wait, capsys):
+    """Goes red where it is told at each look: a line every two seconds, for as long as anybody asks."""
+    known, text = TokensFile(tokens), tokens.read_text()
+    tokens.chmod(0o666)
+    for _ in range(5):
+        await known.refresh()
+    said = capsys.readouterr().out
+    assert said.count("cannot be used") == said.count("chmod go-w") == 1
+    tokens.unlink()
+    for _ in range(5):
+        await known.refresh()
+    assert capsys.readouterr().out.count("cannot be used") == 1
+    tokens.write_text(text + line("n", "newcomer", "read"))
+    tokens.chmod(0o600)
+    for _ in range(5):
+        await known.refresh()
+    assert capsys.readouterr().out.count("read again") == 1
+    assert known.find("n").name == "newcomer"
+
+
 async def test_a_changed_file_is_read_by_a_thread_and_nobody_is_judged_by_what_it_said_before(tokens, monkeypatch):
     reading, threads = threading.Event(), []
 
