@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -14,9 +15,11 @@ from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import DamagedBatchError
 from annals.workers.kafka.connections import connect
+from annals.workers.kafka.group import lone_batches
 from annals.workers.kafka.read import ranges
 from annals.workers.kafka.read.ranges import FETCH_BYTES, NextRecords, read_range
 from annals.workers.kafka.read.single_record import record_at
+from annals.workers.kafka.write import committed_records
 from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.tools.broker import Broker
 from chained import Sealed, chain, write
@@ -211,6 +214,38 @@ async def test_a_batch_that_comes_alone_does_not_pass_for_the_one_in_whose_place
             named = f"the record batch at offset {start - 1} is damaged: what is there begins at offset {start}"
             with pytest.raises(DamagedBatchError, match=named):
                 await read_into({}, client, start, 1, is_checked=True)
+
+
+@pytest.mark.parametrize("start", [AT + 1, AT + 2])
+async def test_so_it_is_for_consumers(broker: Broker, monkeypatch: pytest.MonkeyPatch, start: int) -> None:
+    monkeypatch.setattr(committed_records, "FETCH_BYTES", 1)
+    with other_base(broker, start):
+        reading = read_partition({"bootstrap_servers": broker.bootstrap}, WHERE, start, COUNT)
+        with pytest.raises(DamagedBatchError, match=f"the record batch at offset {start} is damaged"):
+            await anext(reading)
+        await reading.aclose()
+
+
+async def test_consumers_prove_what_comes_alone_once_and_read_on(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes red when each fetch of a quiet partition costs another one."""
+    monkeypatch.setattr(committed_records, "FETCH_BYTES", 1)
+    proven, first_base = [], lone_batches._first_base
+
+    async def counting(client: Any, node: int, where: TopicPartition, offset: int) -> int | None:
+        proven.append(offset)
+        return await first_base(client, node, where, offset)
+
+    monkeypatch.setattr(lone_batches, "_first_base", counting)
+    for start in range(COUNT):
+        read = [
+            record.offset
+            async for some in read_partition({"bootstrap_servers": broker.bootstrap}, WHERE, start, COUNT)
+            for record in some
+        ]
+        assert read == list(range(start, COUNT))
+    assert proven == list(range(COUNT - 1))
 
 
 async def test_batches_that_come_alone_are_read_wherever_they_begin(broker: Broker) -> None:
