@@ -16,23 +16,22 @@ from aiokafka.errors import (
     CorruptRecordException,
     KafkaConnectionError,
     KafkaError,
-    LeaderNotAvailableError,
     OffsetOutOfRangeError,
     RequestTimedOutError,
     for_code,
 )
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.structs import TopicPartition
 
 from annals.agents.folding.turns import TURN_RECORDS
 from annals.agents.waiting import in_turns
 from annals.workers.kafka.protocol.record_batches import Batch, ChecksumError, whole_batches
-from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
+from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, leader_of, list_offsets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
     from annals.workers.kafka.protocol.record_batches import Record
 
@@ -275,9 +274,7 @@ async def _fetch(
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:
-            leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
-            if leader is None or leader < 0:
-                raise LeaderNotAvailableError(f"{topic}-{partition} has no leader at present")
+            leader = leader_of(client, where)
             request = FetchRequest(wait_ms, 1, limit, LAST_STABLE, [(topic, [(partition, position, limit)])])
             answer = await client.send(leader, request)
             deadline += answer.throttle_time_ms / 1000  # what a quota takes is not the leader's being away
