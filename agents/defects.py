@@ -7,6 +7,7 @@ all: the release is bad, and the shard stops.
 
 from __future__ import annotations
 
+import errno
 from typing import Final, NamedTuple
 
 from annals.agents.ports import JournalError, StoppedError, StoreError
@@ -15,7 +16,10 @@ MOST_IN_A_ROW: Final = 5
 """With so many in a row the shard stops at the last one."""
 
 NO_DEFECTS: Final = (JournalError, StoreError, MemoryError, OSError)
-"""What may go wrong while a command is decided, and says nothing of the command."""
+"""What may go wrong where stores and brokers are asked meanwhile, and says nothing of what was worked on."""
+
+NO_THREAD: Final = "can't start new thread"  # a RuntimeError's whole text: Python has no class of its own for it
+LACKING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.ENOBUFS})
 
 
 class Defect(NamedTuple):
@@ -24,6 +28,22 @@ class Defect(NamedTuple):
     offset: int
     error: str
     raised_at: str
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether the machine lacks memory, files, space or threads.
+
+    One rule for commands, events, projections, reactions, subscriptions and endpoints: it is the fault of none of them,
+    also where what they run has nothing but what it is given. It is tried again.
+    """
+    if isinstance(error, OSError):
+        return error.errno in LACKING
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and str(error) == NO_THREAD)
+
+
+def is_no_defect(error: BaseException) -> bool:
+    """Whether the machine failed, or a store or the brokers, where what failed asks them."""
+    return isinstance(error, NO_DEFECTS) or is_of_machine(error)
 
 
 def defect_of(offset: int, error: BaseException) -> Defect:

@@ -65,8 +65,9 @@ class _Watch:
     def begin(self, longest_s: float) -> float | None:
         if self._thread is None:
             signal.signal(SIGNAL, self._end)
-            self._thread = threading.Thread(target=self._look, name="time limits", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._look, name="time limits", daemon=True)
+            thread.start()  # where the machine gives none, the next piece tries again
+            self._thread = thread
         former, self.longest_s = self.longest_s, longest_s
         self._piece += 1
         return former

@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition
 from annals.agents.cancellation import is_task_cancelled
 from annals.agents.ports import Ends
 from annals.workers.kafka.connections import connect
+from annals.workers.kafka.diagnosis import no_answer
 from annals.workers.kafka.read.blocked import BlockedPartitions
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
@@ -108,12 +109,13 @@ class Watch:
         except (KafkaError, OSError, TimeoutError, AssertionError, asyncio.CancelledError) as error:
             if is_task_cancelled():
                 raise
-            await self._disconnect()
             for shard in self._shards.all():
                 shard.acknowledged.doubt()
+            problem = await no_answer(self._client, self._servers, error)
+            await self._disconnect()
             if self.problem is None:
-                log.error("the broker does not answer", servers=self._servers, error=str(error))  # noqa: TRY400 - no trace
-            self.problem = f"no answer from the Kafka brokers at {self._servers}: {type(error).__name__}"
+                log.error("the broker does not answer", reason=problem, error=str(error))  # noqa: TRY400 - no trace
+            self.problem = problem
             self.unfetched = []
             self._metrics.broker_up.set(0)
         else:

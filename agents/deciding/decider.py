@@ -14,6 +14,7 @@ import msgspec
 from annals.agents.deciding.machine import ABSENT, Machine, On
 from annals.agents.deciding.refusals import NotOpen, UnknownEventError
 from annals.agents.deciding.state import State
+from annals.agents.defects import is_no_defect
 from annals.schemas.data.copies import copied
 from annals.schemas.data.stored import Reader
 from annals.schemas.data.upcast import Upcast
@@ -191,9 +192,9 @@ class Decider(Generic[S]):
             if schema_version < newest:
                 data = spec.upcast(data, schema_version, newest)
             return self._readers[type_name].read(data)
-        except (MemoryError, OSError):
-            raise
         except Exception as wrong:  # an upcaster of one's own may raise anything
+            if is_no_defect(wrong):
+                raise
             raise UnknownEventError(self.kind, type_name, schema_version, f"its data do not fit: {wrong}") from wrong
 
     def encode_state(self, state: S) -> bytes:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from annals.agents.deciding.refusals import UnknownEventError
-from annals.agents.defects import NO_DEFECTS
+from annals.agents.defects import is_no_defect
 from annals.agents.ports import Aggregate, Position, StoppedError, StoreError, command_key
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Foreign, Gap, JournalReader
@@ -93,9 +93,9 @@ class Fold:
             ) from error
         try:
             state = decider.evolve(current.state, typed)
-        except NO_DEFECTS:
-            raise
         except Exception as error:
+            if is_no_defect(error):
+                raise
             raise StoppedError(
                 f"{decider.kind} {event['aggregate_id']!r}, partition {self._partition}, offset {counted.offset}, "
                 f"{cid_text(cid)}: {name} cannot be folded, it raises {type(error).__name__}. This is a defect in the "

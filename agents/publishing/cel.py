@@ -11,6 +11,7 @@ from time import thread_time
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
+from annals.agents.defects import is_of_machine
 from annals.agents.extras import how_to_install
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ class Expression:
         try:
             found = self.program.eval(data={"event": attributes, "data": data})
             is_match = None if found.type() == self.program.error else found.value()
-        except MemoryError:
-            raise
         except Exception as error:  # a value that CEL has no type for, among others
+            if is_of_machine(error):
+                raise
             if BUDGET in str(error):
                 raise OverBudgetError(_plain(str(error))) from error
             is_match = None

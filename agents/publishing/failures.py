@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from annals.agents.defects import MOST_IN_A_ROW, NO_DEFECTS, told
+from annals.agents.defects import MOST_IN_A_ROW, is_no_defect, told
 from annals.agents.publishing.selection import Halt
 
 log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ class Failures:
         """
         log.error("what works for a subscription failed", subscription=self._name, exc_info=error)
         self.last = told(offset, error)
-        if not isinstance(error, NO_DEFECTS):
+        if not is_no_defect(error):
             self._in_a_row += 1
         if self._in_a_row < MOST_IN_A_ROW:
             return None

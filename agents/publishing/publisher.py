@@ -29,7 +29,7 @@ from annals.agents.ports import FencedError, JournalError, NotPermittedError, St
 from annals.agents.publishing.catching import CatchingUp
 from annals.agents.publishing.joining import Joining
 from annals.agents.publishing.ports import TargetError, Writes
-from annals.agents.publishing.restored import beyond_end, progress_in
+from annals.agents.publishing.restored import beyond_end, misplaced, progress_in
 from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.step import Participants, select_for, to_and_from_rest
 from annals.agents.reading.following.history import require_history, until_read
@@ -297,6 +297,8 @@ class Publisher:
         known_end = self._source.status().end
         if beyond := roster.beyond(known_end, self._catching.beyond(known_end)):
             self._halt_all(await beyond_end(self._source, self._journal, beyond, self.position))
+        if roster.unproven:
+            self._halt_all(await misplaced(self._source, roster))
         leaving = await joining.leaving(writer, roster, self._live)
         self._look_after_those_behind()
         becoming_live = await joining.joining(writer, roster, self.position)

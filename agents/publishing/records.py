@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 import orjson
 
+from annals.agents.defects import is_of_machine
 from annals.schemas.cid import cid_text
 from annals.schemas.subscription import AGGREGATE_ID, NEWEST
 from annals.topics.headers import CONTENT_TYPE, Header, event_headers
@@ -316,9 +317,9 @@ def form_of(source: JournalEvent, spec: EventSpec | None, definition: Definition
     if spec is not None and 1 <= stored < wanted <= spec.schema_version:
         try:
             data = spec.upcast(event["data"], stored, wanted)
-        except MemoryError:
-            raise
-        except Exception:  # noqa: BLE001 - an upcaster of one's own may raise anything
+        except Exception as error:  # an upcaster of one's own may raise anything
+            if is_of_machine(error):
+                raise
             data = None
     if data is not None:
         return Form(source, wanted, data)

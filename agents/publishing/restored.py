@@ -14,7 +14,9 @@ from msgspec.structs import replace
 
 from annals.agents.ports import StoppedError
 from annals.agents.publishing.ports import Writes
-from annals.agents.reading.following.history import in_this_journal, is_in_place
+from annals.agents.reading.following.history import in_this_journal, is_in_place, shown
+from annals.agents.reading.ports import NotReadyError
+from annals.agents.waiting import in_turns
 from annals.schemas.progress import LIVE, Progress
 from annals.schemas.subscription import STREAM
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from annals.agents.pace import Pace
     from annals.agents.publishing.ports import Kept, PublishLog
+    from annals.agents.publishing.roster import Roster
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
 ANOTHER_JOURNAL: Final = (
@@ -35,6 +38,7 @@ WRITTEN_BY_ANOTHER: Final = (
     "again with the start that it is to have"
 )
 
+PROVEN_A_TURN: Final = 100  # of the event loop: each is looked up in the store
 MOST_MOVED: Final = 2_000  # in one transaction
 
 log = structlog.get_logger(__name__)
@@ -96,6 +100,29 @@ async def beyond_end(
         for each, position in positions.items()
         if position > end >= live
     }
+
+
+async def misplaced(source: JournalSource, roster: Roster) -> dict[str, str]:
+    """Return which of the running subscriptions cannot go on from the progress that was read of them, and why.
+
+    The event that it names is not the last one before it: what lies between would be published twice, or never. What
+    names none, and what is not read so far, is not known.
+    """
+    name, found = f"{source.kind}-{source.partition}", {}
+    async for some in in_turns(list(roster.unproven.items()), PROVEN_A_TURN):
+        for each, own in some:
+            if not roster.is_running(each) or source.status().offset < own.position:
+                continue
+            try:
+                last = await source.last_before(own.position)
+            except NotReadyError:
+                continue
+            if last == own.cid:
+                del roster.unproven[each]
+            else:
+                there = f"behind event {shown(own.cid)}, and the last event before it is {shown(last)}"
+                found[each] = f"it has come to offset {own.position} of {name}, {there}: {WRITTEN_BY_ANOTHER}"
+    return found
 
 
 async def _all_moved(

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Roster:
     """own: the progress of those that are not live; resting: of those that answer, and are as far as what is live.
 
-    known: the subscriptions as they were last noticed.
+    known: the subscriptions as they were last noticed. unproven: the progress that was read of some of them, whose
+    event was not looked for yet.
     """
 
     def __init__(self, kind: str, partition: int) -> None:
@@ -35,6 +36,7 @@ class Roster:
         self.known: Mapping[str, Kept] = {}
         self.own: dict[str, Progress] = {}
         self.resting: dict[str, Progress] = {}
+        self.unproven: dict[str, Progress] = {}
 
     async def is_current(self, subscriptions: Subscriptions) -> bool:
         """Whether nobody has changed a subscription since they were noticed: asked when events have been read."""
@@ -70,9 +72,12 @@ class Roster:
             del held
         for name in self.unseen(known):
             self.forget(name)
+            self.unproven.pop(name, None)
             incarnation, own = known[name].record.incarnation, progress.get(name)
             if own is not None and own.incarnation == incarnation:
                 self.take(name, msgspec.structs.replace(own, is_resting=own.is_resting and not is_first))
+                if own.cid is not None:
+                    self.unproven[name] = own
             elif (own is not None or is_first) and self._wants(name):
                 begin = known[name].record.begin.get(self._kind, ())
                 # Of a kind that came after it, all is wanted.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from annals.agents.defects import NO_DEFECTS, told
+from annals.agents.defects import is_no_defect, told
 from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.records import Attributes, VersionNotHadError, form_of
@@ -160,9 +160,11 @@ def select(
 def _outgoing(source: JournalEvent, each: Subscribed, decider: Decider[Any], forms: dict[Any, Form]) -> Outgoing | None:
     try:
         return _judged(source, each, decider, forms)
-    except (*CANNOT_GO_ON, *NO_DEFECTS):
+    except CANNOT_GO_ON:
         raise
     except Exception as error:
+        if is_no_defect(error):
+            raise
         raise _failed(source, error) from error
 
 
@@ -208,9 +210,11 @@ def again(source: JournalEvent, each: Subscribed, decider: Decider[Any]) -> Outg
     definition = each.kept.record.definition if judge is None else judge.definition
     try:
         return form_of(source, decider.events.get(source.event["type"]), definition).outgoing(definition)
-    except (*CANNOT_GO_ON, *NO_DEFECTS):
+    except CANNOT_GO_ON:
         raise
     except Exception as error:
+        if is_no_defect(error):
+            raise
         raise _failed(source, error) from error
 
 

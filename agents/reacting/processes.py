@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import msgspec
 from blake3 import blake3
 
-from annals.agents.defects import defect_of
+from annals.agents.defects import defect_of, is_of_machine
 from annals.agents.due_index import DueIndex
 from annals.agents.event_keys import event_key
 from annals.agents.reacting.ports import OutgoingCommand
@@ -372,12 +372,12 @@ def _guarded(code: Callable[[], T], where: str) -> T:
         try:
             with limited():
                 return code()
-        except MemoryError:
-            raise
         except TookTooLongError as error:
             if is_last:
                 raise ReactionFailedError(_failed(where, error)) from error
         except (Exception, SystemExit) as error:
+            if is_of_machine(error):
+                raise
             raise ReactionFailedError(_failed(where, error)) from error
     raise AssertionError  # the last time, it was returned or raised
 

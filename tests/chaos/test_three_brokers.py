@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
 import secrets
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,21 @@ from whole_topics import known_topics
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 
 PERSONS = 10
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def leader_of(people: Scenario, topic: str) -> int:
+    """Who leads its first partition; -1: nobody, or it is not known now."""
+    found = known_topics(people.admin).get(topic)
+    return -1 if found is None or 0 not in found.partitions else found.partitions[0].leader
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +178,25 @@ async def test_a_writer_whose_coordinator_is_dead_asks_who_coordinates_now(clust
     finally:
         await writer.close()
         cluster.nodes[node].start()
+
+
+def test_a_broker_that_falls_silent_is_named_and_its_partitions_go_on_elsewhere(
+    cluster: Cluster, people: Scenario
+) -> None:
+    """A machine that is gone closes no connection: nobody is told, and whoever waits for an answer waits."""
+    worker = people.start("a", {"reads": True}, ROLES="write,read", API_PORT="0").until_ready()
+    people.send(persons(PERSONS, 1))
+    assert_clean(people.until_answered())
+    topic = f"{people.prefix}events.person"
+    first = eventually(lambda: known_topics(people.admin)[topic].partitions[0].leader, "one leads")
+    with stopped(cluster.nodes[first].pid):
+        people.sender.send(rename(number, 1) for number in range(PERSONS))
+        where = cluster.nodes[first].bootstrap
+        said = f"no answer from Kafka broker {first} at {where} (2 of 3 answer)"
+        worker.until_reason("", said)
+        eventually(lambda: leader_of(people, topic) not in {first, -1}, "another leads", told=people.told)
+        people.sender.flush()
+        assert_clean(people.until_answered())
+        worker.until_ready()
+    worker.until_ready()
+    assert worker.end() == 0

@@ -25,9 +25,12 @@ from annals.workers.kafka.connections import words_of
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
+    from aiokafka.client import AIOKafkaClient
+
     from annals.workers.settings import Settings
 
 WITHIN_S: Final = 3
+SILENT_S: Final = 1.0  # without an answer to what any broker answers at once; beside a look's own time
 _LOGIN: Final = (
     AuthenticationFailedError,
     SaslAuthenticationFailed,
@@ -55,6 +58,36 @@ def right_or_words(error: BaseException, on_topics: str) -> str:
     return lacking_right(error, on_topics) or words_of(error)
 
 
+async def no_answer(client: AIOKafkaClient | None, servers: str, error: BaseException) -> str:
+    """Say which brokers do not answer, by id and address: of several, mostly one.
+
+    client: one that knows them, and asks each at once; None: it was not connected. servers: what all are called.
+    """
+    brokers = [] if client is None else sorted(client.cluster.brokers(), key=lambda each: each.nodeId)
+    what = f"no answer from the Kafka brokers at {servers}: {type(error).__name__}"
+    if client is None or len(brokers) < 2:  # who is the only one needs no other name
+        return what
+    answers = await asyncio.gather(*(_is_answering(client, each.nodeId) for each in brokers))
+    silent = [each for each, is_there in zip(brokers, answers, strict=True) if not is_there]
+    if not silent:
+        return f"the Kafka brokers at {servers} answer, and not to everything: {words_of(error)}"
+    if len(silent) == len(brokers):
+        return what
+    named = ", ".join(f"{each.nodeId} at {each.host}:{each.port}" for each in silent)
+    return f"no answer from Kafka broker {named} ({len(brokers) - len(silent)} of {len(brokers)} answer)"
+
+
+async def _is_answering(client: AIOKafkaClient, node: int) -> bool:
+    try:
+        async with asyncio.timeout(SILENT_S):
+            await client.send(node, MetadataRequest([]))
+    except (KafkaError, OSError, TimeoutError, AssertionError, asyncio.CancelledError):
+        if is_task_cancelled():
+            raise
+        return False
+    return True
+
+
 async def why_unreachable(settings: Settings) -> str:
     """Return why the brokers do not answer as they should: at the first address that was given, or behind it."""
     server = settings.bootstrap_servers.split(",")[0]
@@ -76,8 +109,8 @@ async def why_unreachable(settings: Settings) -> str:
             if broker != server:
                 return (
                     f"a Kafka broker answers at {server}, and names {broker} as the address of a broker, where nothing "
-                    f"can be asked ({_words(error)}): let its advertised.listeners name an address that is reached "
-                    f"from here"
+                    f"can be asked ({_words(error)}): look whether that broker runs, and let its advertised.listeners "
+                    f"name an address that is reached from here"
                 )
     return (
         f"no Kafka broker answers at {settings.bootstrap_servers} (one answers, but not always): try again later, or "

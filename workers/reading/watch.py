@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.cancellation import is_task_cancelled
 from annals.agents.reading.found import READING
+from annals.workers.kafka.diagnosis import no_answer
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
@@ -74,9 +75,10 @@ class ReadingWatch:
                 raise
             for shard in shards.values():
                 shard.doubt()
+            problem = await no_answer(self._client, self._servers, error)
             if self.problem is None:
-                log.error("the broker does not answer", servers=self._servers, error=str(error))  # noqa: TRY400 - no trace
-            self.problem = f"no answer from the Kafka brokers at {self._servers}: {type(error).__name__}"
+                log.error("the broker does not answer", reason=problem, error=str(error))  # noqa: TRY400 - no trace
+            self.problem = problem
             self.unfetched = []
         else:
             if self.problem is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from annals.agents.defects import is_of_machine
 from annals.agents.publishing.delivering.machine import Answer
 from annals.agents.publishing.webhooks import verdicts
 from annals.agents.publishing.webhooks.binding import batched, binary
@@ -43,6 +44,7 @@ GONE: Final = f"http_{verdicts.GONE}"
 SECRET: Final = "secret_unusable"  # noqa: S105 - a reason
 SECRET_MS: Final = 10_000
 WORKER_FAILED: Final = "worker_failed"
+WORKER_FAILED_MS: Final = 1_000  # until what the machine lacks is asked for again
 
 Delivery = tuple["Row", "Outgoing", "Callable[[str, Answer], None]"]
 
@@ -168,9 +170,11 @@ class WebhookPoster:
         except SecretUnusableError as error:
             log.warning("webhook cannot be signed", subscription=self._name, reason=str(error))
             verdict = put_off(SECRET, SECRET_MS)
-        except Exception:  # a defect, not of the endpoint; unanswered, it would pass for one that did not answer
+        except Exception as error:  # not of the endpoint; unanswered, it would pass for one that did not answer
             log.exception("webhook could not be posted", subscription=self._name)
             self._metrics.posted(self._name, WORKER_FAILED, self._clock.monotonic() - began)
+            if is_of_machine(error):
+                return put_off(WORKER_FAILED, WORKER_FAILED_MS)
             # As a failure of the endpoint, so that its circuit opens where it meets each event.
             verdict = Verdict(NACK, WORKER_FAILED, is_failure=True)
             self._tell(verdict)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import aiohttp
 from yarl import URL
 
+from annals.agents.defects import is_of_machine
 from annals.agents.publishing.webhooks.addresses import is_address, is_allowed, refusal
 from annals.workers.webhooks.connections import BODY_BYTES, AnswerTooLargeError, connector
 from annals.workers.webhooks.resolver import AddressRefusedError, CheckedResolver
@@ -65,6 +66,7 @@ class WebhookSender:
 
         Raises:
             NoAnswerError: there was none, or none that could be read within the limits.
+            OSError: this machine has no file or memory for a connection; the endpoint was not asked.
         """
         target = URL(url, encoded=True)
         host = target.raw_host or ""
@@ -83,6 +85,8 @@ class WebhookSender:
                         raise NoAnswerError(TOO_LARGE, f"the answer has more than {BODY_BYTES} bytes")
                 return Reply(response.status, response.headers.get("retry-after"))
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            if isinstance(error, OSError) and is_of_machine(error):  # aiohttp's has the errno of its cause
+                raise
             raise _no_answer(error) from error
 
     def _refusal(self, scheme: str, address: str) -> str | None:

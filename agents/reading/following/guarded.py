@@ -1,13 +1,15 @@
 """What a follower does with events, guarded: it may raise anything, and take any time, and stops alone.
 
-A store that fails is nobody's fault, and is what is raised here. All else is the follower's: it has nothing but the
-events and its rows. An error of memory, or of time, is believed when it comes again on one event alone.
+A store that fails, or a machine that lacks something, is nobody's fault, and is what is raised here. All else is the
+follower's: it has nothing but the events and its rows. An error of memory, or of time, is believed when it comes again
+on one event alone: a fold that asks for more than there can be would else hold all others up for good.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from annals.agents.defects import is_of_machine
 from annals.agents.ports import StoreError
 from annals.agents.reading.keeping.overlay import Overlay
 from annals.agents.reading.ports import BrokenChainError
@@ -37,7 +39,7 @@ def fold_guarded(
     where: the partition in messages, if it is not one of the event's journal.
 
     Raises:
-        StoreError: rows cannot be read.
+        StoreError, OSError, RuntimeError: rows cannot be read, or the machine lacks something.
         BrokenChainError: what is read of them is not what was written.
     """
     rows = Overlay(view)
@@ -63,7 +65,9 @@ def _error_of(
             follower.fold(events, partition, rows)
     except (StoreError, BrokenChainError):
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a projection raises, the others go on
+    except (Exception, SystemExit) as error:  # whatever a projection raises, the others go on
+        if is_of_machine(error) and not isinstance(error, MemoryError):
+            raise
         return error
     return None
 

@@ -91,10 +91,11 @@ async def in_this_journal(source: JournalSource, done: str, progress: Progress, 
             f"anew. {remedy}"
         )
     raise StoppedError(
-        f"{done} up to offset {progress.position}, behind event {_shown(progress.cid)}, and the last event before it "
-        f"is {_shown(await source.last_before(progress.position))}: this is another journal. {remedy}"
+        f"{done} up to offset {progress.position}, behind event {shown(progress.cid)}, and the last event before it "
+        f"is {shown(await source.last_before(progress.position))}: this is another journal. {remedy}"
     )
 
 
-def _shown(cid: bytes | None) -> str:
+def shown(cid: bytes | None) -> str:
+    """Return what messages call an event."""
     return "none" if cid is None else cid_text(cid)

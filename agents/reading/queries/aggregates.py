@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from annals.agents.deciding.refusals import UnknownEventError
+from annals.agents.defects import is_of_machine
 from annals.agents.reading.found import (
     AggregatePage,
     FoundAggregate,
@@ -93,9 +94,9 @@ def newest(
 def _after(states: States, place: Place, folded: Any, found: FoundEvent) -> Any:
     try:
         return states.after(folded, found.event)
-    except MemoryError:
-        raise
     except Exception as error:  # an aggregate's own code may raise anything; its text may have data
+        if is_of_machine(error):
+            raise
         why = error if isinstance(error, UnknownEventError) else f"it cannot be folded ({type(error).__name__})"
         raise UnreadableEventError(
             f"{place.kind} {found.event['aggregate_id']!r} version {found.event['version']}, partition "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.defects import MOST_IN_A_ROW, NO_DEFECTS, Defect, defect_of, stopped_by
+from annals.agents.defects import MOST_IN_A_ROW, Defect, defect_of, is_no_defect, stopped_by
 from annals.agents.ports import Aggregate, Position, command_key
 from annals.agents.writing.batches.answers import accepted_once, headers_of_outcome, value_of_outcome
 from annals.agents.writing.batches.decision_plan import DecisionPlan, Limits, PlannedCommand, Setting
@@ -142,9 +142,9 @@ class Batch:
     def _planned(self, records: Sequence[CommandRecord]) -> tuple[DecisionPlan | None, Exception | None]:
         try:
             return DecisionPlan(self._setting, records), None
-        except NO_DEFECTS:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever the code of an aggregate did not foresee
+        except Exception as error:  # whatever the code of an aggregate did not foresee
+            if is_no_defect(error):
+                raise
             return None, error
 
     def _decide_alone(self, record: CommandRecord) -> None:
@@ -167,9 +167,9 @@ class Batch:
         """Return the record's command and where its aggregate stands, None if it cannot even be read."""
         try:
             command = read_commands([record], self._setting.limits.command_bytes)[0]
-        except NO_DEFECTS:
-            raise
-        except Exception:  # noqa: BLE001 - a defect of reading: then nobody can be answered
+        except Exception as error:  # a defect of reading: then nobody can be answered
+            if is_no_defect(error):
+                raise
             return None
         if isinstance(command, DeadLetter):
             return None
@@ -227,9 +227,9 @@ class Batch:
                 events = tally.events + len(records)
                 headers = headers_of_outcome(planned, base + events + 1 if events else base)
                 snapshot = self._snapshot(planned, base + events - 1) if records and self._looks_at_states else None
-            except NO_DEFECTS:
-                raise
-            except Exception as wrong:  # noqa: BLE001 - what has no encoding: then the command is tried alone
+            except Exception as wrong:  # what has no encoding: then the command is tried alone
+                if is_no_defect(wrong):
+                    raise
                 taken, error = planned.index, wrong
                 break
             if records:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from annals.agents.defects import NO_DEFECTS
+from annals.agents.defects import is_no_defect
 from annals.agents.ports import StoppedError
 from annals.agents.writing.batches.batch import Batch
 
@@ -112,8 +112,8 @@ def _can_encode(working_set: WorkingSet) -> bool:
     """Whether all states that a batch leads to have an encoding: behind its commit it would be too late to ask."""
     try:
         working_set.encode()
-    except NO_DEFECTS:
-        raise
-    except Exception:  # noqa: BLE001 - which command leads there, is found out by encoding after each
+    except Exception as error:  # which command leads there, is found out by encoding after each
+        if is_no_defect(error):
+            raise
         return False
     return True

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from annals.agents.defects import NO_DEFECTS
+from annals.agents.defects import is_no_defect
 from annals.agents.ports import VOIDS_BYTES, StaleStateError, StoreError, command_key
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.cid import cid_of
@@ -205,9 +205,9 @@ def commands_of(records: Iterable[CommandRecord], command_bytes: int) -> Iterato
     for record in records:
         try:
             command = read_commands([record], command_bytes)[0]
-        except NO_DEFECTS:
-            raise
-        except Exception:  # noqa: BLE001, S112 - a defect of reading: it is met again when the command is decided
+        except Exception as error:  # a defect of reading: it is met again when the command is decided
+            if is_no_defect(error):
+                raise
             continue
         if not isinstance(command, DeadLetter):
             yield command_key(command.aggregate_id.encode(), command.id.encode())

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.structs import TopicPartition
 
+from annals.workers.kafka.group.lone_batches import prove_lone
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -111,6 +113,11 @@ class AttentiveFetcher(Fetcher):
         has_news = await super()._proc_fetch_request(assignment, node_id, request)
         if has_news and self.active_partitions is not None:
             self.active_partitions.note_records(self._records, monotonic())
+        if has_news:
+            try:
+                await prove_lone(self._client, node_id, assignment, self._records)
+            except asyncio.CancelledError:  # as aiokafka does, here too
+                return False
         return has_news
 
 

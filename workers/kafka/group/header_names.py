@@ -68,16 +68,26 @@ class _Fetched(fetcher.MemoryRecords):
     """The batches of a fetch, with the bytes that they came as.
 
     of_journal: of events; whole_from: the offset of the fetch where none may be missing behind it, None where some may.
+    is_misplaced: whether the first one is known to be no more where it was.
     """
 
     of_journal = False
     whole_from: int | None = None
+    is_misplaced = False
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self.data = data
         self._at = 0
         self._reached = 0
+
+    @property
+    def lone_base(self) -> int | None:
+        """The base offset of the first batch, where none may be missing before it and nothing behind it proves it."""
+        if self.whole_from is None or len(self.data) < _LEAST or self.data[MAGIC_AT] != MAGIC:
+            return None
+        base, length = _HEAD.unpack_from(self.data)
+        return base if base > 0 and len(self.data) < 2 * _HEAD.size + length else None
 
     def has_next(self) -> bool:
         """Whether there is another batch: a whole one, or a first one that is not, as brokers send none (KIP-74)."""
@@ -95,7 +105,7 @@ class _Fetched(fetcher.MemoryRecords):
         is_new = self.data[start + MAGIC_AT] == MAGIC
         if is_new and self.whole_from is not None and base > (self._reached if start else self.whole_from):
             raise CorruptRecordException
-        if is_new and self.whole_from is not None and not start and _is_doubtful(self.data):
+        if is_new and self.whole_from is not None and not start and (self.is_misplaced or _is_doubtful(self.data)):
             raise CorruptRecordException
         if is_new and self._at - start < _DefaultRecordBatchPy.HEADER_STRUCT.size:
             raise CorruptRecordException
@@ -169,8 +179,9 @@ class _Batches:
     is None, and no more behind it.
     """
 
-    def __init__(self, data: bytes, offset: int, *, is_whole: bool) -> None:
-        self._batches: deque[_Batch | None] = deque([None] if is_whole and _is_doubtful(data) else [])
+    def __init__(self, data: bytes, offset: int, *, is_whole: bool, is_misplaced: bool) -> None:
+        is_damaged = is_misplaced or (is_whole and _is_doubtful(data))
+        self._batches: deque[_Batch | None] = deque([None] if is_damaged else [])
         if self._batches:
             return
         reached = 0
@@ -243,7 +254,8 @@ class _PartitionRecords(fetcher.PartitionRecords):
         except (UnicodeDecodeError, CorruptRecordException, OversizedError):
             # The same batch once more, and those behind it: which producers' are aborted is known up to there.
             is_whole = self._records.whole_from is not None
-            self._records = _Batches(self._records.data, self.next_fetch_offset, is_whole=is_whole)
+            data, is_misplaced = self._records.data, self._records.is_misplaced
+            self._records = _Batches(data, self.next_fetch_offset, is_whole=is_whole, is_misplaced=is_misplaced)
         else:
             return
         try:
@@ -289,6 +301,7 @@ class _FetchResult(fetcher.FetchResult):
             if not taken:  # what is before the damage is handed out first, and the next fetch begins with it
                 raise
         self._update_position()
+        self._assignment.state_value(self._topic_partition).read_to = records.next_fetch_offset
         self._partition_records = None
         return taken
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka.record.util import calc_crc32c
 
+from annals.agents.defects import is_of_machine
 from annals.agents.ports import DamagedBatchError
 from annals.topics.wire import signed_at
 from annals.workers.kafka.protocol.unpacking import MOST_HEADERS, OversizedError, unpack
@@ -83,7 +84,9 @@ class Batch(NamedTuple):
         except OversizedError:
             for number in range(min(self.size, MOST_UNREAD)):
                 yield (self.base_offset + number, None, None, NO_HEADERS)
-        except Exception:  # noqa: BLE001 - each codec has errors of its own
+        except Exception as error:  # each codec has errors of its own
+            if is_of_machine(error):  # the record would be passed by for good, and is what its writer sent
+                raise
             yield (self.base_offset + number + 1, None, None, NO_HEADERS)
 
 

@@ -9,7 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.client import ConnectionGroup, CoordinationType
-from aiokafka.errors import GroupAuthorizationFailedError, LeaderNotAvailableError, for_code
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    LeaderNotAvailableError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
@@ -27,6 +32,23 @@ LAST_STABLE: Final = 1  # read_committed at the last stable offset
 CONSUMER: Final = -1  # the replica id of a consumer
 
 
+def leader_of(client: AIOKafkaClient, where: TopicPartition) -> int:
+    """Return the node that leads a partition, as the client knows it; where it knows none, it looks for it meanwhile.
+
+    Raises:
+        LeaderNotAvailableError: there is none at present.
+        TopicAuthorizationFailedError: the user may not see the topic, whose leaders nobody tells.
+    """
+    topic, partition = where
+    leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+    if leader is not None and leader >= 0:
+        return int(leader)
+    client.force_metadata_update()
+    if topic in getattr(client.cluster, "unauthorized_topics", ()):
+        raise TopicAuthorizationFailedError(f"{topic}-{partition}")
+    raise LeaderNotAvailableError(f"{topic}-{partition} has no leader at present")
+
+
 async def list_offsets(
     client: AIOKafkaClient, isolation: int, timestamp: int, wheres: Iterable[TopicPartition]
 ) -> dict[TopicPartition, int]:
@@ -37,10 +59,7 @@ async def list_offsets(
     """
     by_leader: dict[int, dict[str, list[tuple[int, int]]]] = {}
     for topic, partition in wheres:
-        leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
-        if leader is None or leader < 0:
-            client.force_metadata_update()
-            raise LeaderNotAvailableError(f"{topic}-{partition} has no leader at present")
+        leader = leader_of(client, TopicPartition(topic, partition))
         by_leader.setdefault(leader, {}).setdefault(topic, []).append((partition, timestamp))
     found: dict[TopicPartition, int] = {}
     for leader, topics in by_leader.items():

@@ -16,23 +16,22 @@ from aiokafka.errors import (
     CorruptRecordException,
     KafkaConnectionError,
     KafkaError,
-    LeaderNotAvailableError,
     OffsetOutOfRangeError,
     RequestTimedOutError,
     for_code,
 )
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.structs import TopicPartition
 
 from annals.agents.folding.turns import TURN_RECORDS
 from annals.agents.waiting import in_turns
 from annals.workers.kafka.protocol.record_batches import Batch, ChecksumError, whole_batches
-from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
+from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, leader_of, list_offsets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
 
     from annals.workers.kafka.protocol.record_batches import Record
 
@@ -133,9 +132,8 @@ async def read_range(
     position = start
 
     def fetch(most: int) -> asyncio.Task[_Part]:
-        return asyncio.create_task(
-            _fetch(client, where, position, most, is_checked=is_checked, is_compacted=is_compacted)
-        )
+        is_told = {"is_checked": is_checked, "is_compacted": is_compacted, "is_proven": position > start}
+        return asyncio.create_task(_fetch(client, where, position, most, **is_told))
 
     fetching = fetch(most_bytes) if start < end else None
     try:
@@ -212,7 +210,8 @@ class NextRecords:
             self._keep([], 0)
             # The batch before a damaged one, with which brokers send it: asked for itself they may pass over it.
             since = start - 1 if self._is_damaged and self._start == start else start
-            found, self._is_damaged = await _next(client, where, since, start, most)
+            is_proven = start == self._behind.next_offset  # behind what was read before
+            found, self._is_damaged = await _next(client, where, since, start, most, is_proven=is_proven)
             self._behind = found._replace(records=[])
             ahead, size = found.records, sum(map(_size, found.records))
         else:
@@ -230,12 +229,14 @@ class NextRecords:
             self._sizes[self] = size
 
 
-async def _next(client: AIOKafkaClient, where: TopicPartition, since: int, start: int, most: int) -> tuple[Next, bool]:
+async def _next(
+    client: AIOKafkaClient, where: TopicPartition, since: int, start: int, most: int, *, is_proven: bool
+) -> tuple[Next, bool]:
     """Return what one fetch brings from an offset on: so many, or more up to AHEAD_BYTES.
 
-    Also whether the batch behind that is damaged. since: where the fetch begins.
+    Also whether the batch behind that is damaged. since: where the fetch begins; is_proven: see `_fetch`.
     """
-    part = await _fetch(client, where, since, FETCH_BYTES, wait_ms=0)
+    part = await _fetch(client, where, since, FETCH_BYTES, wait_ms=0, is_proven=is_proven)
     next_offset = max(start, part.batches[-1].next_offset) if part.batches else start
     if part.damage is not None and next_offset == start:
         raise _placed(where, part.damage)
@@ -270,22 +271,23 @@ async def _fetch(
     *,
     is_checked: bool = True,
     is_compacted: bool = False,
+    is_proven: bool = False,
 ) -> _Part:
+    """Return what one fetch brings. is_proven: whether what was read before ends at the position."""
     topic, partition = where
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:
-            leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
-            if leader is None or leader < 0:
-                raise LeaderNotAvailableError(f"{topic}-{partition} has no leader at present")
+            leader = leader_of(client, where)
             request = FetchRequest(wait_ms, 1, limit, LAST_STABLE, [(topic, [(partition, position, limit)])])
             answer = await client.send(leader, request)
             deadline += answer.throttle_time_ms / 1000  # what a quota takes is not the leader's being away
             is_told = {"is_checked": is_checked, "is_compacted": is_compacted}
             part = _part(where, answer, position, **is_told) if answer.topics else None
             if part is not None and (part.batches or part.stable <= position):
-                is_within = not part.batches or part.batches[-1].next_offset <= part.stable
-                return part if is_within else _bounded(part, (await bounds(client, [where]))[where][1])
+                if part.batches and part.batches[-1].next_offset > part.stable:
+                    part = _bounded(part, (await bounds(client, [where]))[where][1])
+                break
             if asyncio.get_running_loop().time() > deadline:
                 raise ChecksumError(_unread(position)) if part else _unsent(where)
             wait_ms = FETCH_WAIT_MS  # in less, tiered storage may have nothing each time
@@ -300,6 +302,26 @@ async def _fetch(
             ) from error
         except (KafkaError, OSError, TimeoutError) as error:
             await _wait_for_leader(client, error, deadline)
+    if len(part.batches) == 1 and (base := part.batches[0].base_offset) and not (is_proven or is_compacted):
+        await _require_place(client, where, base)
+    return part
+
+
+async def _require_place(client: AIOKafkaClient, where: TopicPartition, base: int) -> None:
+    """Prove the base offset of a batch that came alone: asked for the offset before it, a broker sends what has that.
+
+    It sends the batch itself where a disk led that forward. Of several in an answer each is proven by another.
+
+    Raises:
+        KafkaError, ChecksumError: as `read_range`.
+    """
+    try:
+        before = await _fetch(client, where, base - 1, 1, wait_ms=0, is_checked=False, is_compacted=True)
+    except (RangeGoneError, ChecksumError):  # it is the first one that is there, or that one is damaged
+        return
+    if before.batches and before.batches[0].base_offset == base:
+        damage = f"what is there begins at offset {base}"
+        raise _placed(where, ChecksumError(f"the record batch at offset {base - 1} is damaged: {damage}"))
 
 
 def _part(where: TopicPartition, answer: Any, start: int, **is_told: bool) -> _Part:

@@ -123,6 +123,10 @@ class Leaders:
         """Return the number of the leader: how many there were before."""
         return self._world.elections[tuple(partition)]
 
+    def brokers(self) -> tuple[Any, ...]:
+        """Return the brokers that can be told apart: none."""
+        return ()
+
     def partitions_for_topic(self, topic: str) -> set[int]:
         """Return the partitions of a topic."""
         del topic

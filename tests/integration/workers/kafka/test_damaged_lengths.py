@@ -6,16 +6,20 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import DamagedBatchError
 from annals.workers.kafka.connections import connect
+from annals.workers.kafka.group import lone_batches
 from annals.workers.kafka.read import ranges
 from annals.workers.kafka.read.ranges import FETCH_BYTES, NextRecords, read_range
 from annals.workers.kafka.read.single_record import record_at
+from annals.workers.kafka.write import committed_records
 from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.tools.broker import Broker
 from chained import Sealed, chain, write
@@ -184,7 +188,8 @@ def test_every_command_names_it(broker: Broker, length: Callable[[int], int], wo
 
 @pytest.mark.parametrize("is_checked", [True, False])
 @pytest.mark.parametrize(
-    ("start", "most_bytes"), [(0, 1), (0, FETCH_BYTES), (AT, 1), (AT, FETCH_BYTES), (AT + 1, FETCH_BYTES)]
+    ("start", "most_bytes"),
+    [(0, 1), (0, FETCH_BYTES), (AT, 1), (AT, FETCH_BYTES), (AT + 1, 1), (AT + 1, FETCH_BYTES)],
 )
 @pytest.mark.parametrize("base", [AT + 1, AT + 2, 1000])
 async def test_a_base_offset_that_leads_forward_takes_no_event_from_sight(
@@ -197,6 +202,69 @@ async def test_a_base_offset_that_leads_forward_takes_no_event_from_sight(
             with pytest.raises(DamagedBatchError, match=r"events\.person-0: the record batch at offset \d is damaged"):
                 await read_into(found, client, start, most_bytes, is_checked=is_checked)
     assert found == {offset: EVENTS[offset].value for offset in range(start, AT)}
+
+
+@pytest.mark.parametrize("start", [AT + 1, AT + 2])
+async def test_a_batch_that_comes_alone_does_not_pass_for_the_one_in_whose_place_a_disk_put_it(
+    broker: Broker, start: int
+) -> None:
+    """Goes red when who begins there reads a former event in the place of one that it never sees."""
+    with other_base(broker, start):
+        async with connected(broker) as client, asyncio.timeout(WITHIN_S):
+            named = f"the record batch at offset {start - 1} is damaged: what is there begins at offset {start}"
+            with pytest.raises(DamagedBatchError, match=named):
+                await read_into({}, client, start, 1, is_checked=True)
+
+
+@pytest.mark.parametrize("start", [AT + 1, AT + 2])
+async def test_so_it_is_for_consumers(broker: Broker, monkeypatch: pytest.MonkeyPatch, start: int) -> None:
+    monkeypatch.setattr(committed_records, "FETCH_BYTES", 1)
+    with other_base(broker, start):
+        reading = read_partition({"bootstrap_servers": broker.bootstrap}, WHERE, start, COUNT)
+        with pytest.raises(DamagedBatchError, match=f"the record batch at offset {start} is damaged"):
+            await anext(reading)
+
+
+async def test_consumers_prove_what_comes_alone_once_and_read_on(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes red when each fetch of a quiet partition costs another one."""
+    monkeypatch.setattr(committed_records, "FETCH_BYTES", 1)
+    proven, first_base = [], lone_batches._first_base
+
+    async def counting(client: Any, node: int, where: TopicPartition, offset: int) -> int | None:
+        proven.append(offset)
+        return await first_base(client, node, where, offset)
+
+    monkeypatch.setattr(lone_batches, "_first_base", counting)
+    for start in range(COUNT):
+        read = [
+            record.offset
+            async for some in read_partition({"bootstrap_servers": broker.bootstrap}, WHERE, start, COUNT)
+            for record in some
+        ]
+        assert read == list(range(start, COUNT))
+    assert proven == list(range(COUNT - 1))
+
+
+async def test_batches_that_come_alone_are_read_wherever_they_begin(broker: Broker) -> None:
+    """Goes red when one passes for damaged that is in its place: the first that is there, or one behind a marker."""
+    where = TopicPartition("events.workflow", 0)
+    for event in EVENTS:
+        await write(broker.bootstrap, where.topic, [event])
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    await admin.start()
+    try:
+        async with connected(broker) as client:
+            await client.set_topics([where.topic])
+            for first in (0, AT, AT + 1):
+                await admin.delete_records({where: RecordsToDelete(before_offset=first)})
+                for start in range(first, COUNT):
+                    steps = read_range(client, where, start, COUNT, 1)
+                    read = [(offset, value) async for some in steps for offset, _, value, _ in some]
+                    assert read == [(offset, EVENTS[offset].value) for offset in range(start, COUNT)]
+    finally:
+        await admin.close()
 
 
 async def test_who_looks_for_one_record_or_folds_the_journal_names_a_base_offset_that_leads_forward(

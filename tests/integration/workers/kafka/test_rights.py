@@ -1,15 +1,19 @@
 """The rights that the reference lists are enough, and each is needed: Kafka's StandardAuthorizer, users by SCRAM."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from acl_cluster import APP_ID, PARTITIONS, PREFIX, PROPERTIES, Cluster
+from annals.agents.ports import UnreachableError, UnreachableNotPermittedError
 from annals.topics.keys import partition_of
+from annals.topics.names import TopicNames
 from annals.topics.rights import (
     DEAD_LETTERS,
     MIGRATE,
@@ -23,9 +27,13 @@ from annals.topics.rights import (
     Resource,
     rights,
 )
+from annals.workers.kafka.connections import connect
+from annals.workers.reading.restore_point import KafkaRestorePoint
 from annals.workers.registry import deciders, reactions
+from annals.workers.settings import Settings, client_options
+from annals.workers.settings.values import Secret
 from annals.workers.tools.broker import Broker
-from processes import ENTRY_POINT, WITHIN_S, free_port, page_of, running, until
+from processes import ENTRY_POINT, LOOK_S, WITHIN_S, free_port, page_of, running, until
 
 pytestmark = pytest.mark.broker
 
@@ -45,6 +53,9 @@ LATER = tuple(
 )
 ALL = rights(PREFIX, APP_ID, tuple(deciders()), tuple(reactions()))
 PERSON = rights(PREFIX, APP_ID, ("person",))
+CONNECTING = [
+    f"ANNALS_{name}" for name in ("BOOTSTRAP_SERVERS", "SECURITY_PROTOCOL", "SASL_MECHANISM", "SASL_USERNAME")
+]
 OF_BOTH = {"ANNALS_ROLES": "write,read"}
 
 
@@ -207,6 +218,42 @@ def test_a_worker_with_the_rights_of_reading_alone_reads_as_the_check_says(clust
     assert found["probes"]["group of readers"] == "ok"
     with running([ENTRY_POINT, "worker"], environment, log) as process:
         until(lambda: page_of(port, "/health/ready"), process, log, "the worker is ready")
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "told"),
+    [
+        (f"{PREFIX}restore.person", "Read", f"the user needs Read on the topic: {PREFIX}restore.person-0"),
+        (f"{PREFIX}{APP_ID}", "Describe", f"the user needs Read on the group: {PREFIX}{APP_ID}"),
+    ],
+)
+async def test_a_restore_point_that_a_reader_may_not_read_is_named(
+    cluster: Cluster, name: str, operation: str, told: str
+) -> None:
+    """Goes red when it is read from the beginning of the journal, and nobody says why."""
+    right = next(each for each in ALL[PUBLISHING] if each.name == name and operation in each.operations)
+    environment = cluster.user("restores", ALL[PUBLISHING])
+    said = {key.removeprefix("ANNALS_").lower(): environment[key] for key in CONNECTING}
+    options = client_options(Settings(**said, sasl_password=Secret(environment["ANNALS_SASL_PASSWORD"])))
+    client = await connect(options, [f"{PREFIX}events.person"])
+    try:
+        point = KafkaRestorePoint(client, options, TopicNames(PREFIX), APP_ID, "person", 0, is_used=True)
+
+        async def read() -> list[Any]:
+            return [await point.named(), *[part async for part in point.restore_parts()]]
+
+        for _ in range(2):
+            async with asyncio.timeout(WITHIN_S):
+                while True:  # the group's coordinator is there with the first question for it, or the right again
+                    try:
+                        assert await read() == [None]
+                        break
+                    except UnreachableError:
+                        await asyncio.sleep(LOOK_S)
+            with cluster.without("restores", right, operation), pytest.raises(UnreachableNotPermittedError, match=told):
+                await read()
+    finally:
+        await client.close()
 
 
 def test_topics_are_checked_with_the_rights_of_a_check(cluster: Cluster) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,10 @@ from annals.agents.ports import StoppedError
 from annals.schemas.chain import seal
 from annals.schemas.cid import cid_text
 from annals.workers.stores.memory import MemoryStore
+from lacking import LACKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LATER = {"urn:annals:schema:person:PersonRegistered:2": "0.9.0"}
 
@@ -82,15 +86,15 @@ def test_an_event_that_the_aggregates_code_cannot_fold_stops_the_shard_at_its_pl
     assert "Ada" not in message
 
 
-@pytest.mark.parametrize("error", [MemoryError, OSError])
+@pytest.mark.parametrize("error", [*LACKING.values(), OSError])
 def test_what_says_nothing_of_the_event_is_not_told_as_its_defect(
-    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
 ) -> None:
     def broken(state: Any, event: Any) -> Any:
-        raise error
+        raise error()
 
     decider = REGISTRY["person"]
     monkeypatch.setattr(decider, "evolve", broken)
     fold = Fold(decider, WorkingSet(decider, MemoryStore(), AggregateCache(1 << 20)), 0, 1, {})
-    with pytest.raises(error):
+    with pytest.raises(type(error())):
         fold.apply([record("PersonRegistered", 1, {"name": "Ada"})])

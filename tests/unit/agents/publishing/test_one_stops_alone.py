@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from annals.agents.defects import MOST_IN_A_ROW
 from annals.agents.publishing import catch_up, selection
@@ -12,10 +13,12 @@ from annals.agents.publishing.delivering import shard as delivering
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.publisher import PUBLISHING
 from annals.agents.publishing.restored import beyond_end
+from annals.schemas.cid import cid_text
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Retry
 from chained import chain
 from following import until
+from lacking import LACKING
 from publishing import World, eventually, shown
 
 RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
@@ -44,7 +47,7 @@ def failing(monkeypatch, target, method, name, times=10**9, error=ZeroDivisionEr
     async def fails(self, *more):
         if self.subscribed.name == name and len(failed) < times:
             failed.append(1)
-            raise error("what it was given")
+            raise error("what it was given") if isinstance(error, type) else error()
         return await original(self, *more)
 
     monkeypatch.setattr(target, method, fails)
@@ -93,7 +96,10 @@ async def test_what_fails_again_and_again_is_paused_and_the_publisher_never_open
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("error", "times"), [(ZeroDivisionError, MOST_IN_A_ROW - 1), (MemoryError, 9), (OSError, 9)])
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [(ZeroDivisionError, MOST_IN_A_ROW - 1), (OSError, 9), *((each, 9) for each in LACKING.values())],
+)
 async def test_what_fails_for_a_while_goes_on_with_nothing_lost(kind, error, times, monkeypatch):
     made, definition = KINDS[kind]
     world = World("bad", "other")
@@ -209,6 +215,39 @@ async def test_a_progress_behind_the_journals_end_pauses_its_subscription(defini
     reason = world.subscriptions.paused["bad"]
     assert reason.startswith("it has come to offset 99 of person-0, which ends at 3: ")
     assert reason.endswith("delete it and its topic, and put it again with the start that it is to have")
+
+
+ASTRAY = {"ahead": (2, 0), "behind": (1, 2)}
+"""Where a progress is, and the event that it names, of those that are written or restored by somebody."""
+
+
+@pytest.mark.parametrize(("position", "named"), ASTRAY.values(), ids=ASTRAY)
+@pytest.mark.parametrize(("definition", "forged"), [each[1:] for each in FURTHER], ids=[each[0] for each in FURTHER])
+async def test_a_progress_whose_event_is_not_the_one_before_it_pauses_its_subscription(
+    definition, forged, position, named
+):
+    """Goes red when events are passed over that it never had, or come again, and nobody says so."""
+    world = World("bad", "other")
+    events = chain("p-1", 3)
+    world.journal.append(events)
+    await world.subscribe("other")
+    await world.subscribe("bad", **definition)
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "bad", 1))
+        await eventually(lambda: has(world, "other", 3))
+    had = len(await world.received("bad"))
+    await world.write_progress("bad", replace(forged, position=position, cid=events[named].cid))
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(lambda: is_paused(world, "bad"))
+        world.journal.append(chain("p-2", 1))
+        await eventually(lambda: has(world, "other", 4))
+        assert publisher.phase == PUBLISHING
+    assert len(await world.received("bad")) == had
+    reason = world.subscriptions.paused["bad"]
+    assert reason.startswith(
+        f"it has come to offset {position} of person-0, behind event {cid_text(events[named].cid)}, and the last event "
+        f"before it is {cid_text(events[position - 1].cid)}: no worker has written that in the topic of progress"
+    )
 
 
 async def test_a_progress_that_is_read_while_it_is_delivered_is_held_to_the_journal_too():

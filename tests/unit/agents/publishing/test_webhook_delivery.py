@@ -22,6 +22,7 @@ from annals.workers.webhooks.wiring import Webhooks
 from chained import chain
 from endpoints import Endpoint
 from following import Clock
+from lacking import LACKING
 from publishing import World, eventually, shown
 
 SECRETS = {"new": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "old": "A" * 40}
@@ -350,6 +351,28 @@ async def test_a_defect_of_the_worker_is_told_and_is_no_endpoint_that_did_not_an
     ((_, _, headers),) = await scene.world.received("all", "parked")
     assert (headers["reason"], headers["attempts"]) == (b"worker_failed", b"2")
     assert scene.posts("worker_failed") == 2
+
+
+@pytest.mark.parametrize("lacks", LACKING.values(), ids=LACKING)
+async def test_what_the_machine_lacks_uses_no_attempt_up_and_opens_no_circuit(scene, monkeypatch, lacks):
+    """Goes red when events are parked that no endpoint was ever asked to take."""
+    original, failed = WebhookSender.post, []
+
+    async def post(*asked):
+        if len(failed) < 3:
+            failed.append(1)
+            raise lacks()
+        return await original(*asked)
+
+    monkeypatch.setattr(WebhookSender, "post", post)
+    monkeypatch.setattr("annals.workers.webhooks.poster.WORKER_FAILED_MS", 1)
+    scene.world.journal.append(chain("p-1", 2))
+    await scene.subscribe()
+    async with scene.delivering():
+        await scene.are_posted(2)
+        await scene.settled()
+    assert await scene.world.received("all", "parked") == []
+    assert scene.posts("worker_failed") == 3
 
 
 def all_wait(scene, number, reason):

@@ -218,6 +218,35 @@ def test_of_a_batch_whose_offset_leads_forward_the_place_is_named(
     assert type(read(hiding, base, deserializer=deserializer)[0]) is Unreadable
 
 
+@pytest.mark.parametrize("headers", [[], HEADERS], ids=["aiokafka's decoder", "ours"])
+@pytest.mark.parametrize("deserializer", [undressed, carried_alone])
+def test_of_a_batch_that_is_known_to_be_misplaced_the_place_is_named(deserializer: Any, headers: list[Any]) -> None:
+    fetched = _Fetched(batch(5, [headers]))
+    fetched.is_misplaced = True
+    where = TopicPartition("commands.person", 0)
+    found = list(_PartitionRecords(where, fetched, None, 5, None, deserializer, CHECKED, READ_COMMITTED))
+    assert found == [Unreadable(5, DAMAGED.replace("events", "commands").replace("offset 1", "offset 5"))]
+
+
+@pytest.mark.parametrize(
+    ("data", "lone"),
+    [
+        (batch(5, [[]]), 5),
+        (batch(0, [[]]), None),
+        (batch(5, [[]]) + batch(6, [[]]), None),
+        (batch(5, [[]]) + batch(6, [[]])[:12], None),
+        (batch(5, [[]]) + batch(6, [[]])[:11], 5),
+        (b"", None),
+    ],
+    ids=["alone", "the first of all", "with another", "with the head of another", "with less than that", "nothing"],
+)
+def test_a_batch_is_alone_where_no_other_says_where_it_is(data: bytes, lone: int | None) -> None:
+    fetched = _Fetched(data)
+    assert fetched.lone_base is None  # some may be missing
+    fetched.whole_from = 5
+    assert fetched.lone_base == lone
+
+
 def test_whoever_reads_a_partition_by_itself_learns_of_an_offset_that_leads_forward() -> None:
     for headers in ([], HEADERS):
         with pytest.raises(DamagedFetchError, match="the record batch at offset 1 is damaged"):

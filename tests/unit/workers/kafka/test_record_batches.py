@@ -12,10 +12,12 @@ from annals.topics.carried import carried_headers
 from annals.topics.headers import event_headers, outcome_headers
 from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers, varint
+from annals.workers.kafka.protocol import record_batches
 from annals.workers.kafka.protocol.record_batches import NO_HEADERS, ChecksumError, FormatError, batches_of, headers_of
 from annals.workers.kafka.read.carried import carried_of
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, CODECS, PartitionBatches, RecordBatch
 from annals.workers.kafka.write.journal import KafkaWrites, ShardTopics
+from lacking import LACKING
 
 TIME = "2026-11-21T03:50:27.123456Z"
 HEADERS = st.lists(st.tuples(st.text(max_size=20), st.none() | st.binary(max_size=300)), max_size=5)
@@ -200,6 +202,21 @@ def test_a_batch_that_was_damaged_is_named_where_checksums_are_checked():
     with pytest.raises(ChecksumError, match="the record batch at offset 0 is damaged"):
         batches_of(damaged, is_checked=True)
     assert batches_of(data + damaged, is_checked=True) == batches_of(data)
+
+
+@pytest.mark.parametrize("lacks", LACKING.values(), ids=LACKING)
+def test_where_the_machine_lacks_something_a_record_does_not_pass_for_one_that_cannot_be_read(monkeypatch, lacks):
+    """Goes red when an event is passed by for good, as nobody's, because there was no room to unpack it."""
+
+    def unpack(*_):
+        raise lacks()
+
+    ours = RecordBatch("zstd")
+    ours.fill([(b"key", b"value", 1, encode_headers([]))], 0, 1 << 20)
+    (batch,) = batches_of(ours.build(1, 0, 0), is_checked=True)
+    monkeypatch.setattr(record_batches, "unpack", unpack)
+    with pytest.raises(type(lacks())):
+        list(batch.records())
 
 
 def one_record(base: int) -> bytes:

@@ -1,6 +1,8 @@
 """The sender against servers that behave badly, and name servers that change their mind."""
 
 import asyncio
+import errno
+import resource
 import socket
 from ipaddress import ip_network
 
@@ -234,6 +236,19 @@ async def test_what_an_endpoint_has_not_taken_in_time_is_not_sent_to_it_later(se
         assert await reason(sender, url, 0.5, LARGE) == TIMEOUT
         is_over.set()
         assert await taken < len(LARGE)
+
+
+async def test_a_machine_without_a_file_for_a_connection_is_no_endpoint_that_is_not_connected_to(sender, endpoint):
+    """Goes red when it passes for an answer of the endpoint, which counts."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, limits[1]))  # what is open stays so
+    try:
+        with pytest.raises(OSError, match="Too many open files") as caught:
+            await sender.post(endpoint.url, {}, b"{}", 10.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert caught.value.errno == errno.EMFILE
+    assert (await sender.post(endpoint.url, {}, b"{}", 10.0)).status == 204
 
 
 async def test_nobody_listens(sender):

@@ -17,6 +17,7 @@ from annals.schemas.kinds import location, person
 from annals.topics.keys import partition_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from following import Clock
+from lacking import LACKING
 from projecting import (
     ONE,
     PARTITIONS,
@@ -191,7 +192,11 @@ async def test_a_global_projection_that_meets_a_missing_file_stops_alone():
         assert "failing/1 failed on LocationDefined of location 'l-2' version 1" in stale.reason
 
 
-@pytest.mark.parametrize("error", [StoreUnavailableError("no space"), BrokenChainError("a row")])
+@pytest.mark.parametrize(
+    "error",
+    [StoreUnavailableError("no space"), BrokenChainError("a row")]
+    + [LACKING[each]() for each in ("files", "space", "a thread")],
+)
 def test_a_store_that_fails_is_not_the_followers_fault(error):
     journals, (_, at) = alone(BAD)
     shard = MemoryShard("person", at, {"failing": (failing(raising(error)),)})

@@ -18,6 +18,7 @@ from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.snapshot import decode_snapshot
 from annals.topics.keys import partition_of
 from annals.workers.stores.memory import MemoryStore
+from lacking import LACKING
 
 
 class Record(NamedTuple):
@@ -292,12 +293,13 @@ def test_what_does_not_come_again_when_the_command_is_tried_alone_was_no_defect(
     assert written.dead == []
 
 
-@pytest.mark.parametrize("error", [MemoryError, OSError, asyncio.CancelledError])
-def test_what_says_nothing_of_the_command_is_never_its_defect(monkeypatch, error):
+@pytest.mark.parametrize("function", ["decide", "evolve", "event_data"])
+@pytest.mark.parametrize("error", [*LACKING.values(), OSError, asyncio.CancelledError])
+def test_what_says_nothing_of_the_command_is_never_its_defect(monkeypatch, error, function):
     bench = Bench()
-    failing(monkeypatch, bench.decider, "decide", error)
+    failing(monkeypatch, bench.decider, function, error())
     batch = Batch(bench.decider, bench.working_set, Written(), PLACE, LIMITS, NOW, 0)
-    with pytest.raises(error):
+    with pytest.raises(type(error())):
         batch.decide([register(bench), rename(bench, "Defect")])
 
 
