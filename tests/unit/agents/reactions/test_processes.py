@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from annals.agents.reacting.processes import ReactionFailedError
+from annals.agents.reacting.failures import ReactionFailedError
 from annals.agents.reactions.reaction import (
     Reacted,
     Reaction,
