@@ -108,9 +108,9 @@ class Processes:
         """
         process, timer = parse_row_key(key)
         if timer is None:
-            row = decoded(STATE_ROWS.decode, value)
-            if row.version == self._reaction.version:
-                self._states[process] = self._loaded(process, bytes(row.state))
+            state = decoded(STATE_ROWS.decode, value)
+            if state.version == self._reaction.version:
+                self._states[process] = self._loaded(process, bytes(state.state))
         else:
             row = decode_timer(value)
             if row.version == self._reaction.version:

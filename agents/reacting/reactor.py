@@ -10,7 +10,8 @@ One transaction holds the commands of a run of events and of the timers that fir
 the progress. A step:
 
 1. Read the next run, and react to its events; the timers of a process that were due come before its event.
-2. Where the run reached what the reading shard has: fire what is due by the clock, in the order of due times.
+2. Where the run reached what the reading shard has: fire what is due by the clock, in the order of due times. What is
+   more than a step takes fires in the next ones, whatever has come meanwhile.
 3. Where that is more than a position, ask whether the reaction is to run yet: what came after a pause was answered is
    not reacted to before it is resumed.
 4. Commit. Whatever is uncertain then throws the rows away, and they are read again from their topic.
