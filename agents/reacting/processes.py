@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from base64 import b32encode
 from collections import Counter
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -103,8 +104,7 @@ class Processes:
 
         Raises:
             ValueError: it is no row.
-            ReactionFailedError: the state of this version is another type by now: to go on without it would be to lose
-                what it knows.
+            ReactionFailedError: it is a state of this version, and none that this release can read.
         """
         process, timer = parse_row_key(key)
         if timer is None:
@@ -146,12 +146,7 @@ class Processes:
         if key is None:
             return
         process = ProcessId(key, "") if self._reaction.rekeyed else ProcessId(event["aggregate_id"], key)
-        fired, most = 0, MOST_SET_MEANWHILE + len(self._timers.get(process, ()))
-        while (name := self._first_due(process, event["recorded_at"])) is not None:
-            if fired == most:
-                raise ReactionFailedError(f"{where}: {fired:,} timers fired before it, and more are due: without end?")
-            fired += 1
-            self._fire(process, name, is_quiet=is_quiet, quiet_due=quiet_due)
+        self._fire_before(process, event["recorded_at"], where, is_quiet=is_quiet, quiet_due=quiet_due)
         cid = cid_text(source.cid)
         occurred = Occurred(
             event["kind"],
@@ -184,14 +179,25 @@ class Processes:
         found, self._changes, self.command_bytes = self._changes, Changes({}, []), 0
         return found
 
-    def _first_due(self, process: ProcessId, until: str) -> str | None:
-        timers = self._timers.get(process)
-        if not timers:
-            return None
-        due, name = min((timer.due, name) for name, timer in timers.items())
-        return name if due <= until else None
+    def _fire_before(self, process: ProcessId, until: str, where: str, *, is_quiet: bool, quiet_due: str) -> None:
+        """Fire the timers of a process that are due up to a time, and those that they set for before it."""
+        timers = self._timers.get(process, {})
+        fired, most = 0, MOST_SET_MEANWHILE + len(timers)
+        due = [(timer.due, name) for name, timer in timers.items() if timer.due <= until]
+        heapify(due)
+        while due:
+            at, name = heappop(due)
+            if not self._is_set((at, process, name)):
+                continue
+            if fired == most:
+                raise ReactionFailedError(f"{where}: {fired:,} timers fired before it, and more are due: without end?")
+            fired += 1
+            for set_at, each in self._fire(process, name, is_quiet=is_quiet, quiet_due=quiet_due):
+                if set_at <= until:
+                    heappush(due, (set_at, each))
 
-    def _fire(self, process: ProcessId, name: str, *, is_quiet: bool, quiet_due: str) -> None:
+    def _fire(self, process: ProcessId, name: str, *, is_quiet: bool, quiet_due: str) -> list[tuple[str, str]]:
+        """Fire a timer; return due times and names of those that it sets."""
         timer = self._timers[process][name]
         occurred = Occurred(
             self._reaction.kind,
@@ -207,9 +213,10 @@ class Processes:
         where = f"{self._reaction.kind} {process.aggregate_id!r}, timer {name!r} of {timer.due}"
         is_silent = is_quiet or (timer.is_quiet and timer.due <= quiet_due)
         carried = [(ANNALS_VIA, timer.via.encode())] if timer.via else []
-        self._react(process, occurred, None if is_silent else stem, carried, where, fires=name)
+        timers = self._react(process, occurred, None if is_silent else stem, carried, where, fires=name)
         self.due_until = max(self.due_until, timer.due)
         self._changes = self._changes._replace(fired=self._changes.fired + 1)
+        return [(row.due, each) for each, row in timers if row is not None]
 
     def _react(
         self,
@@ -219,8 +226,8 @@ class Processes:
         carried: Sequence[Header],
         where: str,
         fires: str | None = None,
-    ) -> None:
-        """Have the reaction react, and take over all that comes of it; where it fails, nothing.
+    ) -> list[tuple[str, TimerRow | None]]:
+        """Have the reaction react, and take over all that comes of it; where it fails, nothing. Return its timers.
 
         stem: how the ids of its commands begin; None: it sends none. carried: the headers of these commands.
         """
@@ -254,6 +261,7 @@ class Processes:
             self._set_timer(process, name, None if taken.is_over else row)
         self._changes.commands.extend(taken.commands)
         self.command_bytes += sum(len(each.value) for each in taken.commands)
+        return taken.timers
 
     def _loaded(self, process: ProcessId, state: bytes) -> bytes:
         """Return a state that was kept, if this release can read it."""
