@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 FIRST_S: Final = 0.5
 LAST_S: Final = 30.0
@@ -20,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class Backoff:
-    """Doubles its wait with each attempt that failed, and tells for how long attempts have."""
+    """Doubles its wait with each attempt that failed, and tells for how long attempts have, or one does not end."""
 
     def __init__(self, first_s: float, last_s: float) -> None:
         """Take the first wait and the longest one, in seconds."""
@@ -28,6 +29,7 @@ class Backoff:
         self._last_s = last_s
         self._next_s = first_s
         self._failed: tuple[float, float] | None = None  # when the first attempt did, and the last one
+        self._began: float | None = None  # the piece of work that is under way
 
     @property
     def is_lasting(self) -> bool:
@@ -36,6 +38,26 @@ class Backoff:
             return False
         first, last = self._failed
         return last - first >= LASTING_S and asyncio.get_running_loop().time() - last < FORGOTTEN_S
+
+    @contextmanager
+    def piece(self) -> Iterator[None]:
+        """Have a piece of an attempt, an opening or a step, last as long as this context.
+
+        Each request to the brokers is bounded, and its failure is told; what waits for others in this process, or takes
+        many requests, is not: `held_up` tells of it.
+        """
+        self._began = asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            self._began = None
+
+    def held_up(self, reason: str) -> str:
+        """Return that a piece of work has lasted for LASTING_S, and the reason if one is known; empty if none has."""
+        if self._began is None or asyncio.get_running_loop().time() - self._began < LASTING_S:
+            return ""
+        lasting = f"its opening, or a step of it, has lasted for more than {LASTING_S:.0f} s"
+        return f"{lasting}: {reason}" if reason else lasting
 
     def reset(self) -> None:
         """Begin with the first wait again: an attempt succeeded."""

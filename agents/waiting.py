@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 
+    from annals.agents.ports import Clock
+
 T = TypeVar("T")
 CANCEL_AGAIN_S: Final = 0.5
+LONG_S: Final = 0.02  # of one turn of the event loop
 
 
 async def first_of(
@@ -57,6 +60,21 @@ async def in_turns(items: Iterable[T], most: int) -> AsyncGenerator[list[T], Non
     while some := list(islice(rest, most)):
         yield some
         await asyncio.sleep(0)
+
+
+class Turn:
+    """A turn of the event loop, by whoever does one thing after another of which nobody knows how long each takes."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Begin it."""
+        self._clock = clock
+        self._began = clock.monotonic()
+
+    async def end_if_long(self) -> None:
+        """Have whatever else the event loop has to do be done, where this turn has lasted for LONG_S."""
+        if self._clock.monotonic() - self._began >= LONG_S:
+            await asyncio.sleep(0)
+            self._began = self._clock.monotonic()
 
 
 async def all_of(calls: Iterable[Callable[[], Awaitable[object]]], most: int) -> None:

@@ -62,6 +62,7 @@ class CatchUp:
     ) -> None:
         """Take the subscription, its progress as far as it is known, and what tells where the live publisher is."""
         self._pace = pace
+        self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self.subscribed = subscribed
         self.position = begin.position
         self.halt: Halt | None = None
@@ -82,7 +83,7 @@ class CatchUp:
     @property
     def trouble(self) -> str:
         """What slows it down now; empty if nothing does."""
-        return self._pace.trouble
+        return self._backoff.held_up("") or self._pace.trouble
 
     def stop(self) -> None:
         """Begin no other transaction; `run` ends when the one under way has ended."""
@@ -90,14 +91,14 @@ class CatchUp:
 
     async def run(self) -> None:
         """Publish until the live publisher is near, the subscription cannot go on, or `stop`."""
-        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
-        name = self.subscribed.name
+        backoff, name = self._backoff, self.subscribed.name
         failures = Failures(name)
         try:
             while not self._is_done():
                 try:
                     await self._pace.obey(self._log.throttled_s(), self._stopping)
-                    await self._fence()
+                    with self._backoff.piece():
+                        await self._fence()
                     while not self._is_done():
                         if await self._go_on():  # looking succeeds where each transaction fails
                             backoff.reset()

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from annals.agents.publishing.selection import Subscribed
     from annals.agents.publishing.share import Share
     from annals.agents.publishing.step import StepSelection
-    from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
 IDLE_COMMIT_S: Final = 1.0  # a position that moved without a record is written no more often
@@ -122,6 +121,8 @@ class Publisher:
             return None
         if self._backoff.is_lasting:
             return f"{self._name} begins to be published again and again: {self._failure}"
+        if held_up := self._backoff.held_up(self.reason):
+            return f"{self._name} is not published: {held_up}"
         if self._pace.trouble and self._has_more():
             return f"{self._name} is published slowly: {self._pace.trouble}"
         return self._catching.problem()
@@ -138,12 +139,14 @@ class Publisher:
                 await self._until_somebody_subscribes()
                 await self._may_run.wait()
                 await self._pace.obey(0.0 if self._writer is None else self._writer.throttled_s())
-                writer = await self._open()
+                with self._backoff.piece():
+                    writer = await self._open()
                 while True:
                     await self._pace.obey(writer.throttled_s())  # outside of a step: the partition may move
                     await self._may_run.wait()
                     async with self._stepping:
-                        has_moved = await self._step(writer)
+                        with self._backoff.piece():
+                            has_moved = await self._step(writer)
                     self._backoff.reset()
                     if not has_moved:
                         await self._wait()
@@ -255,10 +258,8 @@ class Publisher:
             StoppedError: it reads no further, and has not what was published.
         """
 
-        def tell(status: ShardStatus) -> None:
-            self.reason = f"waiting for the reading shard: at offset {status.offset} of {position}" + (
-                f", {status.reason}" if status.reason else ""
-            )
+        def tell(reason: str) -> None:
+            self.reason = reason
 
         await until_read(self._source, position, published, f"{self._name}: published", self._clock, tell)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annals.agents.event_keys import REACTION, Rekeyed
-from annals.agents.folding.turns import TURN_RECORDS
+from annals.agents.reacting.kept import kept_rows
 from annals.agents.reacting.processes import Processes
 from annals.agents.reacting.rekeyed import Rekeying
 from annals.agents.reacting.standing import Whose, require_version, standing
 from annals.agents.reacting.versions import begun_anew
-from annals.agents.waiting import in_turns
 from annals.schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -26,11 +25,12 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """What a reactor goes on with. outdated: the rows of another version, to be removed before; None: there is none."""
+    """What a reactor goes on with. kept: its rows, to be loaded, or to be removed where another version wrote them."""
 
     processes: Processes | Rekeying
     progress: Progress
-    outdated: Mapping[bytes, bytes] | None = None
+    kept: Mapping[bytes, bytes]
+    is_outdated: bool = False
 
 
 class Opening:
@@ -87,30 +87,10 @@ class Opening:
         if not isinstance(reaction, Rekeyed):  # what is copied does not depend on the version
             require_version(whose, progress, version)
         progress = await standing(source, progress, end, whose, self._clock, self._tell, self._log)
-        kept = await _kept(writer)
+        kept = await kept_rows(writer)
         if not isinstance(reaction, Rekeyed):
             if progress.version < version:
-                return Opened(self.begun(), begun_anew(progress, version), kept)
+                return Opened(self.begun(), begun_anew(progress, version), kept, is_outdated=True)
             if progress.position == 0 and kept:  # not all was removed yet
-                return Opened(self.begun(), progress, kept)
-        return Opened(await self._loaded(kept), progress)
-
-    async def _loaded(self, kept: Mapping[bytes, bytes]) -> Processes | Rekeying:
-        processes = self.begun()
-        async for some in in_turns(kept.items(), TURN_RECORDS):
-            for key, value in some:
-                try:
-                    processes.load(key, value)
-                except ValueError as error:  # whoever wrote it: nothing is known by it
-                    self._log.warning("a row of the reaction is passed over", key=repr(key), reason=str(error))
-        return processes
-
-
-async def _kept(writer: ReactionLog) -> dict[bytes, bytes]:
-    """Return the newest value of each key of the reaction's rows, in the order of these."""
-    kept: dict[bytes, bytes] = {}
-    async for key, value in writer.rows():
-        kept.pop(key, None)
-        if value is not None:
-            kept[key] = value
-    return kept
+                return Opened(self.begun(), progress, kept, is_outdated=True)
+        return Opened(self.begun(), progress, kept)

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 from base64 import b32encode
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from blake3 import blake3
 
-from annals.agents.defects import defect_of, is_of_machine
 from annals.agents.due_index import DueIndex
 from annals.agents.event_keys import event_key
+from annals.agents.reacting.failures import (
+    ReactionFailedError,
+    TooManyCommandsError,
+    UnusableError,
+    guarded,
+    name_of,
+)
 from annals.agents.reacting.ports import OutgoingCommand
 from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired
-from annals.agents.time_limit import TookTooLongError, limited
 from annals.schemas.cid import cid_text
 from annals.schemas.data.copies import own
 from annals.schemas.depth import decoded
@@ -35,7 +41,7 @@ from annals.schemas.wire.via import ANNALS_VIA, has_come_round, via_with
 from annals.topics.headers import EVENT_VIA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.reading.found import JournalEvent
@@ -43,30 +49,19 @@ if TYPE_CHECKING:
     from annals.schemas.messages import Message
     from annals.topics.headers import Header
 
-T = TypeVar("T")
-
 RUN_BYTES: Final = 16 << 20  # of commands in a transaction, and of those that one event may lead to
 MOST_SET_MEANWHILE: Final = 1_000  # while timers fire before an event: one that sets itself again at once never ends
 CLOUD_EVENT: Final = "ce_"  # how the names of those headers begin that would make a command a CloudEvent
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 
-class ReactionFailedError(Exception):
-    """A reaction cannot take what occurred; the message names it."""
-
-
-class TooManyCommandsError(Exception):
-    """What occurred leads to more commands than fit a transaction."""
-
-
 class _Taken(NamedTuple):
-    """What a process makes of what occurred. encoded: the state's row, if it changes."""
+    """What a process makes of what occurred. state: as its row has it; None: it has none, since it is as it begins."""
 
-    state: Any
-    encoded: bytes | None
+    state: bytes | None
+    is_over: bool
     timers: list[tuple[str, TimerRow | None]]
     commands: list[OutgoingCommand]
-    is_kept: bool
 
 
 class Changes(NamedTuple):
@@ -91,7 +86,7 @@ class Processes:
         self._decider = decider
         self._state = msgspec.json.Decoder(reaction.state)
         self._names = {message.__name__ for message in reaction.wanted}
-        self._states: dict[ProcessId, Any] = {}
+        self._states: dict[ProcessId, bytes] = {}  # as rows have them: nobody can change these in place
         self._timers: dict[ProcessId, dict[str, TimerRow]] = {}
         self._by_due: DueIndex[tuple[str, ProcessId, str]] = DueIndex(self._is_set)
         self._count = 0
@@ -109,12 +104,13 @@ class Processes:
 
         Raises:
             ValueError: it is no row.
+            ReactionFailedError: it is a state of this version, and none that this release can read.
         """
         process, timer = parse_row_key(key)
         if timer is None:
             state = decoded(STATE_ROWS.decode, value)
             if state.version == self._reaction.version:
-                self._states[process] = decoded(self._state.decode, state.state)
+                self._states[process] = self._loaded(process, bytes(state.state))
         else:
             row = decode_timer(value)
             if row.version == self._reaction.version:
@@ -146,16 +142,11 @@ class Processes:
             message = own(self._decider.read_event(event["type"], event["schema_version"], event["data"]))
             return message, event_key(self._reaction.key, event["correlation_id"], event["data"])
 
-        message, key = _guarded(read, where)
+        message, key = guarded(read, where)
         if key is None:
             return
         process = ProcessId(key, "") if self._reaction.rekeyed else ProcessId(event["aggregate_id"], key)
-        fired, most = 0, MOST_SET_MEANWHILE + len(self._timers.get(process, ()))
-        while (name := self._first_due(process, event["recorded_at"])) is not None:
-            if fired == most:
-                raise ReactionFailedError(f"{where}: {fired:,} timers fired before it, and more are due: without end?")
-            fired += 1
-            self._fire(process, name, is_quiet=is_quiet, quiet_due=quiet_due)
+        self._fire_before(process, event["recorded_at"], where, is_quiet=is_quiet, quiet_due=quiet_due)
         cid = cid_text(source.cid)
         occurred = Occurred(
             event["kind"],
@@ -188,14 +179,25 @@ class Processes:
         found, self._changes, self.command_bytes = self._changes, Changes({}, []), 0
         return found
 
-    def _first_due(self, process: ProcessId, until: str) -> str | None:
-        timers = self._timers.get(process)
-        if not timers:
-            return None
-        due, name = min((timer.due, name) for name, timer in timers.items())
-        return name if due <= until else None
+    def _fire_before(self, process: ProcessId, until: str, where: str, *, is_quiet: bool, quiet_due: str) -> None:
+        """Fire the timers of a process that are due up to a time, and those that they set for before it."""
+        timers = self._timers.get(process, {})
+        fired, most = 0, MOST_SET_MEANWHILE + len(timers)
+        due = [(timer.due, name) for name, timer in timers.items() if timer.due <= until]
+        heapify(due)
+        while due:
+            at, name = heappop(due)
+            if not self._is_set((at, process, name)):
+                continue
+            if fired == most:
+                raise ReactionFailedError(f"{where}: {fired:,} timers fired before it, and more are due: without end?")
+            fired += 1
+            for set_at, each in self._fire(process, name, is_quiet=is_quiet, quiet_due=quiet_due):
+                if set_at <= until:
+                    heappush(due, (set_at, each))
 
-    def _fire(self, process: ProcessId, name: str, *, is_quiet: bool, quiet_due: str) -> None:
+    def _fire(self, process: ProcessId, name: str, *, is_quiet: bool, quiet_due: str) -> list[tuple[str, str]]:
+        """Fire a timer; return due times and names of those that it sets."""
         timer = self._timers[process][name]
         occurred = Occurred(
             self._reaction.kind,
@@ -211,9 +213,10 @@ class Processes:
         where = f"{self._reaction.kind} {process.aggregate_id!r}, timer {name!r} of {timer.due}"
         is_silent = is_quiet or (timer.is_quiet and timer.due <= quiet_due)
         carried = [(ANNALS_VIA, timer.via.encode())] if timer.via else []
-        self._react(process, occurred, None if is_silent else stem, carried, where, fires=name)
+        timers = self._react(process, occurred, None if is_silent else stem, carried, where, fires=name)
         self.due_until = max(self.due_until, timer.due)
         self._changes = self._changes._replace(fired=self._changes.fired + 1)
+        return [(row.due, each) for each, row in timers if row is not None]
 
     def _react(
         self,
@@ -223,21 +226,21 @@ class Processes:
         carried: Sequence[Header],
         where: str,
         fires: str | None = None,
-    ) -> None:
-        """Have the reaction react, and take over all that comes of it; where it fails, nothing.
+    ) -> list[tuple[str, TimerRow | None]]:
+        """Have the reaction react, and take over all that comes of it; where it fails, nothing. Return its timers.
 
         stem: how the ids of its commands begin; None: it sends none. carried: the headers of these commands.
         """
 
         def react() -> _Taken:
-            begun = self._reaction.state()
-            state = self._states.get(process, begun)
-            reacted = Reacted(*self._reaction.react(state, occurred))
-            is_kept = reacted.state is not None and reacted.state != begun  # as it begins, a state needs no row
-            encoded = self._state_row(reacted.state) if is_kept and reacted.state != state else None
+            begun = _ENCODER.encode(self._reaction.state())
+            kept = self._states.get(process, begun)
+            reacted = Reacted(*self._reaction.react(self._state.decode(kept), occurred))
+            is_over = reacted.state is None
+            state = begun if is_over else self._encoded(reacted.state, kept)
             timers = [
                 (
-                    each.name,
+                    _name_of_timer(process, each),
                     None
                     if isinstance(each, CancelTimer)
                     else self._timer_row(each, occurred, carried, is_quiet=stem is None),
@@ -245,25 +248,46 @@ class Processes:
                 for each in reacted.timers
             ]
             commands = [] if stem is None else _commands(reacted.commands, occurred, stem, carried)
-            return _Taken(reacted.state, encoded, timers, commands, is_kept=is_kept)
+            # As it begins, a state needs no row.
+            return _Taken(None if state == begun else state, is_over, timers, commands)
 
-        taken = _guarded(react, where)
-        is_over = taken.state is None
+        taken = guarded(react, where)
         if fires is not None:
             self._set_timer(process, fires, None)
-        if not taken.is_kept:
-            self._set_state(process, None)
-        elif taken.encoded is not None:
-            self._set_state(process, taken.state, taken.encoded)
-        if is_over:
+        self._set_state(process, taken.state)
+        if taken.is_over:
             self._cancel_all(process)
         for name, row in taken.timers:
-            self._set_timer(process, name, None if is_over else row)
+            self._set_timer(process, name, None if taken.is_over else row)
         self._changes.commands.extend(taken.commands)
         self.command_bytes += sum(len(each.value) for each in taken.commands)
+        return taken.timers
 
-    def _state_row(self, state: Any) -> bytes:
-        return _ENCODER.encode(StateRow(self._reaction.version, msgspec.Raw(_ENCODER.encode(state))))
+    def _loaded(self, process: ProcessId, state: bytes) -> bytes:
+        """Return a state that was kept, if this release can read it."""
+        try:
+            decoded(self._state.decode, state)
+        except ValueError as error:
+            raise ReactionFailedError(
+                f"{self._reaction.kind} {process.aggregate_id!r}: the state that is kept by version "
+                f"{self._reaction.version} is no {self._reaction.state.__name__} of this release. A state that changes "
+                f"needs a new version of the reaction"
+            ) from error
+        return state
+
+    def _encoded(self, state: Any, kept: bytes) -> bytes:
+        """Return a state as its row has it; msgspec makes one of members that are not of their types, too.
+
+        Raises:
+            UnusableError: it could not be read again.
+        """
+        encoded = _ENCODER.encode(state)
+        try:
+            if encoded != kept:
+                decoded(self._state.decode, encoded)
+        except ValueError as error:
+            raise UnusableError(f"its state could not be read again as {self._reaction.state.__name__}") from error
+        return encoded
 
     def _has_come_round(self, carried: Sequence[Header]) -> bool:
         """Whether an event of another deployment is to be passed over, or deployments would drive one another for ever.
@@ -290,13 +314,15 @@ class Processes:
         due = timer.due(occurred.recorded_at)
         return TimerRow(self._reaction.version, due, occurred.cid, occurred.correlation_id, is_quiet, via)
 
-    def _set_state(self, process: ProcessId, state: Any, encoded: bytes | None = None) -> None:
+    def _set_state(self, process: ProcessId, state: bytes | None) -> None:
+        if state == self._states.get(process):
+            return
         if state is None:
-            if self._states.pop(process, None) is None:
-                return
+            del self._states[process]
         else:
             self._states[process] = state
-        self._changes.rows[state_key(process)] = encoded
+        row = None if state is None else _ENCODER.encode(StateRow(self._reaction.version, msgspec.Raw(state)))
+        self._changes.rows[state_key(process)] = row
 
     def _set_timer(self, process: ProcessId, name: str, row: TimerRow | None) -> None:
         was = self._forget_timer(process, name)
@@ -356,38 +382,17 @@ def _commands(
     return found
 
 
-def name_of(source: JournalEvent) -> str:
-    """Return what messages call an event."""
-    event = source.event
-    return f"{event['kind']} {event['aggregate_id']!r} version {event['version']}, offset {source.offset}"
-
-
-def _guarded(code: Callable[[], T], where: str) -> T:
-    """Return what code of the reaction makes of something; it changes nothing, and has nothing but what it is given.
+def _name_of_timer(process: ProcessId, timer: SetTimer | CancelTimer) -> str:
+    """Return the name of a timer.
 
     Raises:
-        ReactionFailedError: it raises, or twice takes too long.
+        UnusableError: nobody could read it again.
     """
-    for is_last in (False, True):
-        try:
-            with limited():
-                return code()
-        except TookTooLongError as error:
-            if is_last:
-                raise ReactionFailedError(_failed(where, error)) from error
-        except (Exception, SystemExit) as error:
-            if is_of_machine(error):
-                raise
-            raise ReactionFailedError(_failed(where, error)) from error
-    raise AssertionError  # the last time, it was returned or raised
-
-
-def _failed(where: str, error: BaseException) -> str:
-    """Say what failed where, without any value: it may be personal."""
-    if isinstance(error, (TookTooLongError, TooManyCommandsError)):
-        return f"{where}: {error}"
-    defect = defect_of(0, error)
-    return f"{where}: {defect.error} at {defect.raised_at}"
+    try:
+        parse_row_key(timer_key(process, timer.name))
+    except ValueError as error:
+        raise UnusableError("the name of a timer is no text") from error
+    return timer.name
 
 
 def _digest(reaction: str, process: ProcessId, timer: str, due: str) -> str:

@@ -10,7 +10,8 @@ One transaction holds the commands of a run of events and of the timers that fir
 the progress. A step:
 
 1. Read the next run, and react to its events; the timers of a process that were due come before its event.
-2. Where the run reached what the reading shard has: fire what is due by the clock, in the order of due times.
+2. Where the run reached what the reading shard has: fire what is due by the clock, in the order of due times. What is
+   more than a step takes fires in the next ones, whatever has come meanwhile.
 3. Where that is more than a position, ask whether the reaction is to run yet: what came after a pause was answered is
    not reacted to before it is resumed.
 4. Commit. Whatever is uncertain then throws the rows away, and they are read again from their topic.
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from msgspec.structs import replace
@@ -35,10 +36,12 @@ from annals.agents.backoff import Backoff
 from annals.agents.event_keys import Rekeyed
 from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, NotPermittedError, StoppedError
+from annals.agents.reacting.failures import ReactionFailedError, name_of
+from annals.agents.reacting.kept import load
 from annals.agents.reacting.opening import Opening
 from annals.agents.reacting.ports import ReactionWrites, UnwritableError, is_active
-from annals.agents.reacting.processes import RUN_BYTES, ReactionFailedError, name_of
 from annals.agents.reacting.standing import NewerVersionError, Whose
+from annals.agents.reacting.taking import Fired, Reacted, fire, react
 from annals.agents.reacting.versions import all_fired_until, remove_rows
 from annals.agents.reading.following.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
@@ -74,19 +77,6 @@ CLOSED: Final = "closed"
 
 class _OfSeveralError(Exception):
     """Something that several events and timers lead to cannot be written: they are taken one by one."""
-
-
-class _Reacted(NamedTuple):
-    """What came of a run. position: the offset to go on from; cid: of the last event before it; last: what was taken.
-
-    is_all: the run reached the end of what the shard has read; failure: why the event at the position was not taken.
-    """
-
-    position: int
-    cid: bytes | None
-    last: JournalEvent | None
-    is_all: bool = False
-    failure: ReactionFailedError | None = None
 
 
 class Reactor:
@@ -140,7 +130,7 @@ class Reactor:
         )
         self._processes = self._opening.begun()
         self._backoff, self._failure = Backoff(FIRST_RETRY_S, LAST_RETRY_S), ""
-        self._progress = Progress(0)
+        self._progress, self._passed = Progress(0), ""
         self._committed, self._committed_at = 0, 0.0
         self._singly = 0  # what is yet taken one by one, to find what leads to something that cannot be written
         self._may_run = asyncio.Event()
@@ -163,6 +153,8 @@ class Reactor:
             return f"{self._whose.name} does not {self._whose.does}: {self.reason}"
         if self._backoff.is_lasting and self._is_ours_to_mend and self.phase in {OPENING, RUNNING}:
             return f"{self._whose.name} begins to {self._whose.does} again and again: {self._failure}"
+        if self._is_ours_to_mend and (held_up := self._backoff.held_up(self.reason)):
+            return f"{self._whose.name} does not {self._whose.does}: {held_up}"
         if self._pace.trouble and self._source.status().offset > self.position and self.phase in {OPENING, RUNNING}:
             does = "copies" if self._whose.does == "copy" else "reacts"
             return f"{self._whose.name} {does} slowly: {self._pace.trouble}"
@@ -178,12 +170,14 @@ class Reactor:
             try:
                 await self._may_run.wait()
                 await self._pace.obey(0.0 if self._writer is None else self._writer.throttled_s())
-                writer = await self._open()
+                with self._backoff.piece():
+                    writer = await self._open()
                 while is_active(self._controls.get(self._reaction.name)):
                     await self._pace.obey(writer.throttled_s())  # outside of a step: the partition may move
                     await self._may_run.wait()
                     async with self._stepping:
-                        has_moved = await self._step(writer)
+                        with self._backoff.piece():
+                            has_moved = await self._step(writer)
                     self._backoff.reset()
                     if not has_moved:
                         await self._wait()
@@ -273,20 +267,24 @@ class Reactor:
         writer = self._writer = self._make_log()
         await writer.fence()
         opened = await self._opening.open(writer)
-        self._processes, self._progress = opened.processes, opened.progress
+        # Before the rows are taken up: where that fails, it is told behind this progress.
+        self._processes, self._progress, self._passed = opened.processes, opened.progress, ""
         self._committed, self._committed_at = opened.progress.position, -IDLE_COMMIT_S
-        if opened.outdated is not None:
-            await remove_rows(writer, opened.outdated, self._progress, self._pace, self._may_run)
+        if opened.is_outdated:
+            await remove_rows(writer, opened.kept, self._progress, self._pace, self._may_run)
             version, quiet_until = self._progress.version, self._progress.quiet_until
             self._log.info("reaction begins in a new version", version=version, quiet_until=quiet_until)
+        else:
+            await load(self._processes, opened.kept, self._log)
         self._become(RUNNING, "")
         return writer
 
     async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""
         await require_history(self._source, self._whose.done, self._progress)
-        reacted = await self._react()
-        more_timers = await self._fire(reacted)
+        run = await self._source.events_from(self.position, 1 if self._singly else self._pace.most)
+        reacted = await react(self._processes, run, self._progress, self._clock)
+        fired = await self._fire(reacted)
         changes, position = self._processes.changes(), reacted.position
         has_moved = position > self._progress.position
         has_changed = bool(changes.rows or changes.commands or changes.fired)
@@ -294,8 +292,8 @@ class Reactor:
             return True  # all is read again once it is resumed
         has_passed = bool(self._progress.failure) and (has_moved or has_changed)
         failure = "" if has_passed else self._progress.failure
-        fired = all_fired_until(max(self._progress.fired, self._processes.due_until), self._processes.next_due())
-        after = replace(self._progress, position=position, cid=reacted.cid, fired=fired, failure=failure)
+        until = all_fired_until(max(self._progress.fired, self._processes.due_until), self._processes.next_due())
+        after = replace(self._progress, position=position, cid=reacted.cid, fired=until, failure=failure)
         is_due = self._clock.monotonic() - self._committed_at >= self._idle_commit_s
         if has_changed or has_passed or (position > self._committed and is_due):
             with self._pace.committing(self._pace.most, writer.throttled_s):
@@ -306,20 +304,23 @@ class Reactor:
         self._progress = after
         self._singly = max(0, self._singly - 1)
         self._telemetry.standing(max(0, self._source.status().offset - position), self._processes.timers)
-        if reacted.failure is not None:
-            raise reacted.failure
-        return has_moved or more_timers
+        if fired.failure is not None:
+            raise fired.failure
+        return has_moved or fired.has_more
 
-    async def _fire(self, reacted: _Reacted) -> bool:
-        """Fire the timers that are due, once no event of before is left; return whether more of them are."""
+    async def _fire(self, reacted: Reacted) -> Fired:
+        """Fire the timers that are due, once no event of before is left.
+
+        Up to when none is left holds from then on: what comes later, as by the first timers of many, was recorded
+        later, and the rest of them does not wait for it.
+        """
         # Offsets do not tell: behind the last event there may be markers of transactions, which nobody reads.
-        if not (reacted.is_all and self._source.status().reached):
-            return False
-        until = await self._time_passed(reacted.position)
-        if self._singly and reacted.last is not None:
-            return False
-        most = 1 if self._singly else self._pace.part_of(RUN_TIMERS)
-        return self._processes.fire(until, most, quiet_due=self._progress.quiet_due)
+        if reacted.is_all and self._source.status().reached:
+            self._passed = await self._time_passed(reacted.position)
+        if reacted.failure is not None or (self._singly and reacted.last is not None):
+            return Fired(has_more=False, failure=reacted.failure)
+        until, most = min(self._passed, self._now()), 1 if self._singly else self._pace.part_of(RUN_TIMERS)
+        return await fire(self._processes, until, most, self._progress.quiet_due, self._clock)
 
     async def _is_current(self) -> bool:
         """Whether nobody has paused the reaction: asked when events were read, and it was seen which timers are due."""
@@ -345,23 +346,10 @@ class Reactor:
         """Return the time up to which timers fire by the clock: behind a position there is no event of that time."""
         if self._horizon is not None:
             return await self._horizon.passed(self._processes.next_due(), position)
-        return recorded_at(self._clock.now().astimezone(UTC))
+        return self._now()
 
-    async def _react(self) -> _Reacted:
-        """React to the next run, up to an event that cannot be taken."""
-        progress = self._progress
-        run = await self._source.events_from(progress.position, 1 if self._singly else self._pace.most)
-        cid, last = progress.cid, None
-        for event in run.events:
-            try:
-                is_quiet = event.is_quiet or event.offset < progress.quiet_until
-                self._processes.take(event, is_quiet=is_quiet, quiet_due=progress.quiet_due)
-            except ReactionFailedError as error:
-                return _Reacted(event.offset, cid, last, failure=error)
-            cid, last = event.cid, event
-            if self._processes.command_bytes > RUN_BYTES:
-                return _Reacted(event.offset + 1, cid, last)
-        return _Reacted(max(progress.position, run.next_offset), cid, last, is_all=run.is_end)
+    def _now(self) -> str:
+        return recorded_at(self._clock.now().astimezone(UTC))
 
     async def _wait(self) -> None:
         """Wait until there is something to react to, a timer is due, or somebody pauses the reaction."""

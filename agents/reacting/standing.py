@@ -87,14 +87,7 @@ async def standing(
     handled = progress.position
 
     async def reach(position: int) -> None:
-        await until_read(
-            source,
-            position,
-            handled,
-            whose.done,
-            clock,
-            lambda status: tell(f"waiting for the reading shard: at offset {status.offset} of {position}"),
-        )
+        await until_read(source, position, handled, whose.done, clock, tell)
 
     await reach(min(handled, end))
     if progress.position <= end and await is_in_place(source, progress):

@@ -137,7 +137,7 @@ class DeliveryShard:
     @property
     def trouble(self) -> str:
         """What slows it down now; empty if nothing does."""
-        return self._pace.trouble
+        return self._backoff.held_up("") or self._pace.trouble
 
     def stop(self) -> None:
         """Begin no other transaction; `run` ends when the one under way has ended."""
@@ -156,7 +156,8 @@ class DeliveryShard:
             while not self._is_done():
                 try:
                     await self._pace.obey(self._log.throttled_s(), self._stopping)
-                    await self._open()
+                    with self._backoff.piece():
+                        await self._open()
                     while not self._is_done():
                         if not await self._step():
                             await self._wait()

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from annals.agents.ports import Clock
-    from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.ports import JournalSource
     from annals.schemas.progress import Progress
 
@@ -48,11 +47,11 @@ async def require_history(source: JournalSource, done: str, progress: Progress) 
 
 
 async def until_read(
-    source: JournalSource, position: int, handled: int, done: str, clock: Clock, tell: Callable[[ShardStatus], None]
+    source: JournalSource, position: int, handled: int, done: str, clock: Clock, tell: Callable[[str], None]
 ) -> None:
     """Wait until the source has read up to a position. handled: up to where somebody did what; done: what, and who.
 
-    tell: takes where the source stands meanwhile.
+    tell: takes what is waited for.
 
     Raises:
         StoppedError: the source reads no further, and has not what was handled.
@@ -64,7 +63,8 @@ async def until_read(
             raise StoppedError(f"{done} up to offset {handled}; {status.reason}")
         if is_there:
             return
-        tell(status)
+        why = f", {status.reason}" if status.reason else ""
+        tell(f"waiting for the reading shard: at offset {status.offset} of {position}{why}")
 
 
 async def is_in_place(source: JournalSource, progress: Progress) -> bool:

@@ -5,12 +5,12 @@ import time
 import msgspec
 import pytest
 
-from annals.agents.reactions.reaction import Reacted, SetTimer
+from annals.agents.reactions.reaction import Reacted, SetTimer, TimerFired, after
 from annals.schemas.commands import command
 from annals.schemas.kinds.person import RenamePerson
 from chained import chain
 from publishing import eventually
-from reactors import ALL, COUNTING, ReactingWorld
+from reactors import ALL, COUNTING, LATER, TIMERS, ReactingWorld
 
 BAD = 3
 
@@ -53,8 +53,12 @@ REACTS = {
         command("person", "a", RenamePerson(name="x" * (9 << 20)))
     ),
     "is more than timers.counting takes: 1,048,576 bytes": lambda state, event: Reacted(
-        msgspec.structs.replace(state, events="x" * (2 << 20))
+        state, [], [after("x" * (2 << 20), 10)]
     ),
+    "its state could not be read again as Seen": lambda state, event: Reacted(
+        msgspec.structs.replace(state, events="a secret")
+    ),
+    "the name of a timer is no text": lambda state, event: Reacted(state, [], [after("a secret \ud800", 10)]),
     "ValueError at annals.agents.reactions": lambda state, event: Reacted(state, [], [SetTimer("t", after_s=1e30)]),
 }
 
@@ -127,3 +131,82 @@ async def test_ten_thousand_commands_of_one_event_are_one_transaction():
         await eventually(lambda: world.has(10_000))
     sent = await world.sent()
     assert [said for said, _ in sent] == [str(number) for number in range(10_000)]
+
+
+async def test_a_timer_that_cannot_be_taken_keeps_nothing_back_that_was_due_before_it():
+    """Goes red where a step that fails at a timer is thrown away, with the timers that fired in it."""
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", 6))
+    await world.begin()
+    world.clock.at = LATER
+    faults = [True]
+
+    def react(state, event):
+        if faults and isinstance(event.message, TimerFired) and event.message.name == f"t{BAD}":
+            raise ValueError("a secret")
+        return COUNTING.react(state, event)
+
+    async with world.shard() as shard, world.reactor(shard, react=react) as reactor:
+        await eventually(lambda: is_in(reactor, "failed"))
+        assert reactor.reason.startswith(f"person 'p-1', timer 't{BAD}' of ")
+        assert await world.said() == [*ALL, *TIMERS[: BAD - 1]]
+        faults.clear()
+        world.switches.set("counting", "active")
+        await eventually(lambda: world.has(12))
+    assert await world.said() == [*ALL, *TIMERS]
+
+
+async def test_a_state_that_this_release_cannot_read_fails_the_reaction_and_is_not_forgotten():
+    """Goes red where processes begin anew, without a word, since somebody changed their state and not the version."""
+    world = ReactingWorld()
+    events = chain("p-1", 6)
+    world.journal.append(events[:BAD])
+    await world.begin()
+    async with world.shard() as shard:
+        async with world.reactor(shard):
+            await eventually(lambda: world.has(BAD))
+        world.journal.append(events[BAD:])
+        async with world.reactor(shard, state=Renamed, react=by_name) as reactor:
+            await eventually(lambda: is_in(reactor, "failed"))
+            assert "person 'p-1': the state that is kept by version 1 is no Renamed of this release" in reactor.reason
+            assert reactor.problem is None
+        async with world.reactor(shard, state=Renamed, react=by_name, version=2):
+            await eventually(lambda: world.has(6))
+    assert await world.said() == [*ALL[:BAD], "3 then", "4 then", "5 then"]
+
+
+class Renamed(msgspec.Struct, frozen=True):
+    """How many events of a person were seen, in another way."""
+
+    events: str = "0"
+
+
+def by_name(state, event):
+    said = RenamePerson(name=f"{state.events} then")
+    return Reacted(Renamed(str(int(state.events) + 1)), [command("person", "log", said)])
+
+
+class Tally(msgspec.Struct):
+    """How many events of a person were seen, in a state that can be changed in place."""
+
+    events: dict[str, int] = {}
+
+
+async def test_a_state_that_a_reaction_changes_in_place_is_kept_as_any_other():
+    """Goes red where what is returned is compared with itself: it would be forgotten with its process."""
+    world = ReactingWorld()
+    events = chain("p-1", 6)
+    world.journal.append(events[:BAD])
+    await world.begin()
+
+    def counting(state, event):
+        state.events["seen"] = state.events.get("seen", 0) + 1
+        return Reacted(state, [command("person", "log", RenamePerson(name=f"event {state.events['seen']} of p-1"))])
+
+    async with world.shard() as shard:
+        async with world.reactor(shard, state=Tally, react=counting):
+            await eventually(lambda: world.has(BAD))
+        world.journal.append(events[BAD:])
+        async with world.reactor(shard, state=Tally, react=counting):
+            await eventually(lambda: world.has(6))
+    assert await world.said() == ALL

@@ -1,11 +1,14 @@
 """A reactor on a log in memory: each command once, each timer once, through the death of its process."""
 
 import asyncio
+import time
 
 import pytest
 
 from annals.agents.reactions.reaction import Reacted, after
+from annals.agents.waiting import LONG_S
 from annals.schemas.progress import Progress
+from annals.workers.reacting.log import KafkaReactionLog
 from chained import chain
 from following import soon, until
 from head_starts import HeldJournal, Point, head_start
@@ -327,3 +330,52 @@ async def test_timers_by_the_clock_wait_for_all_events_however_few_a_run_has(mon
         async with world.reactor(shard):
             await eventually(lambda: world.has(12))
     assert await world.said() == [*ALL, *TIMERS]
+
+
+async def test_timers_that_are_late_do_not_wait_for_events_that_come_meanwhile(monkeypatch):
+    """Goes red where some fire, and the rest wait until no event comes any more: what the first lead to is events."""
+    monkeypatch.setattr("annals.agents.reacting.reactor.RUN_EVENTS", 2)
+    monkeypatch.setattr("annals.agents.reacting.reactor.RUN_TIMERS", 1)
+    world, later, fired = ReactingWorld(), chain("p-2", 99), []
+    world.journal.append(chain("p-1", 6))
+    world.clock.at = LATER
+    await world.begin()
+    commit = KafkaReactionLog.commit
+
+    async def with_more_events(log, writes):
+        await commit(log, writes)
+        fired.extend(each for each in writes.commands if b"is timer" in each.value and b"p-1" in each.value)
+        if 0 < len(fired) < 6:
+            world.journal.append([later.pop(0) for _ in later[:3]])
+
+    monkeypatch.setattr(KafkaReactionLog, "commit", with_more_events)
+    async with world.shard() as shard, world.reactor(shard):
+        await until(lambda: len(fired) == 6)
+        assert later, "events were still to come"
+    said = await world.said()
+    assert [each for each in said if each in TIMERS] == TIMERS
+
+
+async def test_a_reaction_that_takes_long_lets_others_have_their_turn_between_two_events_and_two_timers():
+    """Goes red where a run is one turn of the event loop: it may have 500 events, and each may take seconds."""
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", 6))
+    world.clock.at = LATER
+    await world.begin()
+    turns, seen = [0], []
+
+    def slow(state, event):
+        time.sleep(2 * LONG_S)
+        seen.append(turns[0])
+        return world.reaction.react(state, event)
+
+    async def others():
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    async with world.shard() as shard, world.reactor(shard, react=slow):
+        await eventually(lambda: world.has(12))
+    beside.cancel()
+    assert len(set(seen)) == 12

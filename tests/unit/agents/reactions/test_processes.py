@@ -5,7 +5,9 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from annals.agents.reacting.processes import ReactionFailedError
+from annals.agents.aggregates import REGISTRY
+from annals.agents.reacting.failures import ReactionFailedError
+from annals.agents.reacting.processes import Processes
 from annals.agents.reactions.reaction import (
     Reacted,
     Reaction,
@@ -17,7 +19,7 @@ from annals.agents.reactions.reaction import (
 )
 from annals.schemas.commands import command
 from annals.schemas.kinds import person
-from annals.schemas.reaction_rows import decode_timer
+from annals.schemas.reaction_rows import ProcessId, TimerRow, decode_timer
 from annals.testing import given_reaction
 
 ADA = person.PersonRegistered(name="Ada")
@@ -70,6 +72,41 @@ def test_a_timer_that_was_due_comes_before_the_event_that_was_recorded_later():
     given = given_reaction(made(react)).on("p-1", ADA)
     given.on("p-1", person.PersonRenamed(name="B"), recorded="2026-01-01T00:00:11Z")
     assert seen == ["PersonRegistered", "TimerFired", "PersonRenamed"]
+
+
+def test_what_fires_before_an_event_may_set_cancel_and_replace_what_does_too():
+    fired = []
+    then = {"a": [at("d", "2026-01-01T00:00:03Z")], "d": [cancel("b"), at("c", "2026-01-01T00:00:05Z")]}
+
+    def react(state, event):
+        if isinstance(event.message, TimerFired):
+            fired.append((event.message.name, event.message.due[17:19]))
+            return Reacted(state, timers=then.get(event.message.name, []))
+        return Reacted(state, timers=[after("a", 2), after("b", 4), after("c", 6)] if event.version == 1 else [])
+
+    given = given_reaction(made(react)).on("p-1", ADA)
+    given.on("p-1", person.PersonRenamed(name="B"), recorded="2026-01-01T00:00:07Z").then_timers({})
+    assert fired == [("a", "02"), ("d", "03"), ("c", "05")]
+
+
+def test_an_event_behind_thousands_of_timers_looks_through_them_once():
+    """Goes red where each firing looks through all timers of the process: nothing else went on meanwhile."""
+    looked = []
+
+    class Looked(dict):
+        def items(self):
+            looked.append(len(self))
+            return super().items()
+
+    processes, process = Processes(made(lambda state, event: Reacted(state)), REGISTRY["person"]), ProcessId("p-1", "")
+    for number in range(1_000):
+        row = TimerRow(1, after("t", number / 1_000).due("2026-01-01T00:00:00.000000Z"), "cid", None)
+        processes._keep_timer(process, f"t{number}", row)
+    processes._timers[process] = Looked(processes._timers[process])
+    (later,) = given_reaction(made(told)).events([("p-1", ADA, "2026-01-02T00:00:00Z")])
+    processes.take(later, is_quiet=False)
+    assert processes.timers == 0
+    assert looked == [1_000]
 
 
 def test_a_timer_may_set_itself_again_and_its_command_has_another_id():
