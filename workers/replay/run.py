@@ -135,7 +135,8 @@ class _Run:
         opened: ExitStack,
         progress: Progress | None,
     ) -> None:
-        self._kept = None if state is None else PositionFile(state, asked_for(settings, plan))
+        asked = asked_for(settings, plan)
+        self._kept = None if state is None else opened.enter_context(PositionFile(state, asked))
         before = None if self._kept is None else self._kept.load()
         self._journals = journals
         self.statistics = Statistics(

@@ -445,7 +445,9 @@ def test_positions_are_kept_and_only_for_the_same_replay(tmp_path: Path) -> None
     file = tmp_path / "state"
     kept = PositionFile(file, plan(tmp_path / "lines"))
     assert kept.load() is None
-    kept.save({"person": [3, None]}, 120, {"person": ["bafy", None]})
+    with kept:
+        assert kept.load() is None
+        kept.save({"person": [3, None]}, 120, {"person": ["bafy", None]})
     found = PositionFile(file, plan(tmp_path / "lines")).load()
     assert found is not None
     assert (found.positions, found.length) == ({"person": [3, None]}, 120)
@@ -465,6 +467,21 @@ def test_positions_that_are_nested_too_deeply_are_none(tmp_path: Path, value: st
     file.write_text(value)
     with pytest.raises(ReplayError, match="has no positions of a replay"):
         PositionFile(file, {}).load()
+
+
+def test_one_replay_at_a_time_goes_on_from_its_positions(tmp_path: Path) -> None:
+    """Goes red when a second one of the same name hands on all events again, or writes over the other's positions."""
+    state = tmp_path / "state"
+    with PositionFile(state, {}) as first:
+        for offset in range(3):  # the file is another one each time
+            with pytest.raises(ReplayError, match=rf"another replay goes on from {state}"), PositionFile(state, {}):
+                pass
+            first.save({"person": [offset]}, None, {})
+    with PositionFile(state, {}) as second:
+        assert (found := second.load()) is not None
+        assert found.positions == {"person": [2]}
+        second.save({"person": [9]}, None, {})
+    assert [each.name for each in tmp_path.iterdir()] == ["state"]
 
 
 def test_what_is_no_file_has_neither_positions_nor_lines(tmp_path: Path) -> None:
@@ -488,7 +505,8 @@ def test_lines_behind_the_recorded_length_are_not_gone_on_with(tmp_path: Path) -
     kept = PositionFile(tmp_path / "state", plan(file))
     file.write_bytes(b"one\ntwo\nthree\nfo")
     assert kept.lines_in(file) == 0
-    kept.save({"person": [2]}, len(b"one\ntwo\n"), {})
+    with kept:
+        kept.save({"person": [2]}, len(b"one\ntwo\n"), {})
     assert kept.lines_in(file) == 2
 
 
@@ -529,9 +547,10 @@ def test_of_lines_that_a_full_disk_cut_off_nothing_is_left_or_counted(tmp_path: 
 
 def test_positions_for_which_there_is_no_room_are_named_and_the_former_ones_stay(tmp_path: Path) -> None:
     kept = PositionFile(tmp_path / "state", {})
-    kept.save({"person": [7]}, None, {})
-    with full_beyond(10), pytest.raises(OSError, match="too large") as raised:
-        kept.save({"person": [8]}, None, {})
+    with kept:
+        kept.save({"person": [7]}, None, {})
+        with full_beyond(10), pytest.raises(OSError, match="too large") as raised:
+            kept.save({"person": [8]}, None, {})
     assert raised.value.filename == str(tmp_path / "state.new")
     assert not (tmp_path / "state.new").exists()
     assert (found := kept.load()) is not None
