@@ -11,7 +11,7 @@ import os
 import stat
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
@@ -39,7 +39,7 @@ class Kept(msgspec.Struct, forbid_unknown_fields=True):
     format: int
     of: dict[str, Any]
     positions: Positions
-    length: int | None = None
+    length: Annotated[int, msgspec.Meta(ge=0)] | None = None
     behind: Behind = {}
 
 

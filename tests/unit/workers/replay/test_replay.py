@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers
 from annals.workers import registry
 from annals.workers.audit.chains import JournalId
+from annals.workers.audit.journals import Journal
 from annals.workers.cli.failures import CannotAskError
 from annals.workers.cli.replay import MomentType, PositionsType, ReplayTopicType, replay
 from annals.workers.registry import RegistrationError, deciders
@@ -38,6 +40,7 @@ from annals.workers.replay.plan import (
     WrongSelectionError,
 )
 from annals.workers.replay.position_file import LineFile, PositionFile, asked_for
+from annals.workers.replay.run import _Run
 from annals.workers.replay.targets import HandlerSink, LineSink, NoSink, TopicSink, load_handler
 from annals.workers.settings import Settings
 from chained import RECORDED_AT, TRACE, Sealed, chain
@@ -467,6 +470,23 @@ def test_positions_that_are_nested_too_deeply_are_none(tmp_path: Path, value: st
     file.write_text(value)
     with pytest.raises(ReplayError, match="has no positions of a replay"):
         PositionFile(file, {}).load()
+
+
+@pytest.mark.parametrize("positions", [{}, {"person": [1]}, {"policy": [1, 2]}])
+def test_a_state_that_lacks_positions_is_refused(tmp_path: Path, positions: dict[str, Any]) -> None:
+    """Goes red when all events of a partition of which there is no position are appended to the file once more."""
+    file, state = tmp_path / "lines", tmp_path / "state"
+    asked = Plan(Selection(("person",)), Target(file=str(file)))
+    settings = Settings()
+    file.write_bytes(b"one\n")
+    with PositionFile(state, asked_for(settings, asked)) as kept:
+        kept.save(positions, 4, {})
+    journals = [Journal(JournalId("person", "events.person", at, 2), 0, 9) for at in range(2)]
+    with ExitStack() as opened, pytest.raises(ReplayError, match=f"{state} has not one position for each partition"):
+        _Run(settings, asked, journals, {}, {}, state, opened, None)
+    state.write_bytes(state.read_bytes().replace(b'"length":4', b'"length":-4'))
+    with pytest.raises(ReplayError, match=r"has no positions of a replay: .*>= 0"):
+        PositionFile(state, asked_for(settings, asked)).load()
 
 
 def test_one_replay_at_a_time_goes_on_from_its_positions(tmp_path: Path) -> None:
