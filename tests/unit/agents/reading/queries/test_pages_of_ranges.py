@@ -96,7 +96,13 @@ def test_a_page_of_many_indexes_reads_no_more_rows_than_one_of_one(monkeypatch):
     store = boards(200)
     rows = []
     read = store.get_many
-    monkeypatch.setattr(store, "get_many", lambda keys: rows.extend(found := read(keys)) or found)
+
+    def noted(keys):
+        found = read(keys)
+        rows.extend(found)
+        return found
+
+    monkeypatch.setattr(store, "get_many", noted)
     every = [f"w-{number:04}" for number in range(200)]
     found, most = walked(
         store, {"status": "running"}, 10, {"status": "draft"}, {"status": "running", "assignee": "person:nobody"}
