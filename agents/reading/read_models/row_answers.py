@@ -204,7 +204,9 @@ class RowAnswers:
         for row in (row for sharers, _, _ in told for row in sharers):
             for key in having.keys() & {personal_key(email) for email in row["emails"]}:
                 having[key].add(row["aggregate_id"])
-        owners = {email: having[key] for email, key in emails.items()}
+        # Those who have an address come with others of theirs, too: of very many each row would sort all.
+        first = {key: sorted(those)[: MOST_SHARERS + 2] for key, those in having.items()}
+        owners = {email: first[key] for email, key in emails.items()}
         rests = joined([found, *(page for _, pages, _ in told for page in pages)], is_end=found.is_end)
         found = found._replace(positions=rests.positions, missing=rests.missing, stale=rests.stale)
         named, is_cut = with_sharers(rows, owners)

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -78,7 +79,7 @@ async def test_who_shares_the_addresses_of_a_page_is_asked_for_together(monkeypa
         assert len(asked) == (1 + 5) * PARTITIONS  # of 45 addresses
 
 
-async def test_of_very_many_who_share_an_address_the_first_are_named_and_the_answer_says_so():
+async def test_of_very_many_who_share_an_address_the_first_are_named_and_the_answer_says_so(monkeypatch):
     """Goes red when each of them names all others, or is silent about those whom it does not name."""
     journals = Journals()
     for number in range(MOST_SHARERS + 2):
@@ -101,7 +102,10 @@ async def test_of_very_many_who_share_an_address_the_first_are_named_and_the_ans
         for row, others in zip(many.rows, named, strict=True):
             others.remove(row["aggregate_id"])
             assert row["shared_with"] == others[:MOST_SHARERS]
+        owners, named_by = [], row_answers_module.with_sharers
+        monkeypatch.setattr(row_answers_module, "with_sharers", partial(noted, named_by, owners))
         page = await answers.rows("people_directory", {"name": "ada"}, None, 100)
+        assert max(map(len, owners)) == MOST_SHARERS + 2  # of 23: no row sorts more
         assert page.is_truncated
         assert [row["shared_with"] for row in page.rows] == [[], *(row["shared_with"] for row in many.rows)]
         one = await answers.ask("people", {"email": "two@example.org"}, None, 1)
@@ -434,3 +438,8 @@ async def test_an_answer_of_more_bytes_than_it_may_have_goes_on_behind_them(monk
         assert (ids(part), part.is_end, part.is_truncated) == (["p-0", "p-1", "p-2", "p-3"], False, True)
         rest = await answers.ask("people", {"email": "a@example.org"}, part.after, None, part.version)
         assert ids(rest) == ["p-4", "p-5", "p-6", "p-7"]
+
+
+def noted(named_by, owners, rows, of):
+    owners.extend(of.values())
+    return named_by(rows, of)
