@@ -72,9 +72,10 @@ def _changed(message: object, row: Document) -> Document:
         case say.DocumentDescribed():
             return _described(message, row)
         case say.DocumentShared():
-            access = {grantee: may for grantee, may in row.access.items() if grantee != ref_text(message.grantee)}
+            grantee = ref_text(message.grantee)
+            access = {other: may for other, may in row.access.items() if other != grantee}
             if message.access is not None:
-                access[ref_text(message.grantee)] = message.access
+                access[grantee] = message.access
             return replace(row, access=access)
         case say.DocumentPublished():
             return replace(row, status="published", published_version=row.version)

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 class Person(Row, kw_only=True):
-    """Somebody; `emails` in lower case, verified or not. shared_with: the ids of others who have one of them.
+    """Somebody; `emails` in lower case, verified or not. shared_with: the ids of the first 20 others with one of them.
 
-    Who shares an address is found when rows are asked for, since others are in any partition.
+    Who shares an address is found when rows are asked for, since others are in any partition. All who have one are
+    found by it.
     """
 
     name: str

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 BAD_CURSOR: Final = "bad_cursor"
 GATHER_S: Final = 5.0  # after which a partition that has not answered is missing
+GATHER_SHARE: Final = 0.75  # of what a request has left, where that is less: the others' answers are sent in the rest
 LOOK_S: Final = 0.02
 LAST_LOOK_S: Final = 1.0  # what does not come soon is asked for less and less often
 EXPECT_WAIT_S: Final = 10.0  # where the caller says nothing
@@ -128,6 +129,12 @@ async def until_rests_on(
 def end_of(call: Call, wait_s: float | None) -> float:
     """Return until when what a call expects is waited for. wait_s: as the caller says it."""
     return call.started + (EXPECT_WAIT_S if wait_s is None else wait_s)
+
+
+def gather_until(call: Call, wait_s: float = 0.0) -> float:
+    """Return until when a call waits for the answers of partitions; wait_s: what they may wait for by themselves."""
+    now = asyncio.get_running_loop().time()
+    return now + min(wait_s + GATHER_S, GATHER_SHARE * (call.deadline - now))
 
 
 def _has(positions: Mapping[str, Sequence[int | None]], expected: ExpectedAt) -> bool:

@@ -66,6 +66,7 @@ class ProjectionWiring:
         names = TopicNames(settings.topic_prefix)
         self._deciders = deciders
         self._clock = clock
+        self._timeout_s = settings.api_timeout_s
         self._journals = KafkaJournals(client, names, deciders)
         self.topic: Final = ProjectionTopic(client_options(settings), names.projections)
         self.global_reader: Final = self._global_reader(settings, client, names, known, budget, damages)
@@ -80,12 +81,13 @@ class ProjectionWiring:
 
     def sources(self, shards: Shards) -> dict[str, RowSource]:
         """Return where rows come from, by scope."""
-        local: dict[str, RowSource] = {"local": LocalRows(shards)}
+        local: dict[str, RowSource] = {"local": LocalRows(shards, self._timeout_s)}
         return local if self.global_reader is None else {**local, GLOBAL: self.global_reader}
 
     def answers(self, shards: Shards) -> RowAnswers:
         """Return who answers with rows and to questions."""
-        return RowAnswers(self.models.projections, self.sources(shards), self.models.version_of, self._clock)
+        sources, version_of = self.sources(shards), self.models.version_of
+        return RowAnswers(self.models.projections, sources, version_of, self._clock, self._timeout_s)
 
     def service(self, shards: Shards) -> ProjectionService:
         """Return who tells of projections and changes them."""

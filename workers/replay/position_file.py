@@ -9,8 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
@@ -38,7 +39,7 @@ class Kept(msgspec.Struct, forbid_unknown_fields=True):
     format: int
     of: dict[str, Any]
     positions: Positions
-    length: int | None = None
+    length: Annotated[int, msgspec.Meta(ge=0)] | None = None
     behind: Behind = {}
 
 
@@ -61,9 +62,35 @@ class PositionFile:
         """Take the file, and what is asked for."""
         self._path = path
         self._of = of
+        self._claimed: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Claim the file: two replays that go on from it would each do what the other does, and write over it.
+
+        Raises:
+            ReplayError: another replay has it, or it is no file.
+            OSError: it cannot be written.
+        """
+        while self._claimed is None:
+            if self._path.exists():
+                _require_file(self._path, self._path.stat())
+            with named(self._path):
+                file = self._path.open("ab")
+            if not _is_locked(file):
+                file.close()
+                raise ReplayError(f"another replay goes on from {self._path}: wait for it, or name another --state")
+            if os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
+                self._claimed = file
+            else:  # who had it has just replaced it
+                file.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._claimed is not None:
+            self._claimed.close()
 
     def load(self) -> Kept | None:
-        """Return what was kept; None at the first run.
+        """Return what was kept; None at the first run, also where that was killed before anything was kept.
 
         Raises:
             ReplayError: it is no such file, or of another replay.
@@ -72,7 +99,10 @@ class PositionFile:
             _require_file(self._path, self._path.stat())
             if self._path.stat().st_size > LARGEST_BYTES:
                 raise ReplayError(f"{self._path} is too large to have positions: more than {LARGEST_BYTES:,} bytes")
-            kept = decoded(_decode, self._path.read_bytes())
+            text = self._path.read_bytes()
+            if not text:
+                return None
+            kept = decoded(_decode, text)
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -106,21 +136,27 @@ class PositionFile:
         return lines
 
     def save(self, positions: Positions, length: int | None, behind: Behind) -> None:
-        """Replace the file.
+        """Replace the file, which is claimed.
 
         Raises:
             OSError: it cannot be written; the error names the file, and the former one stays.
         """
+        assert self._claimed is not None  # noqa: S101 - nobody else may write it
         beside = self._path.with_name(self._path.name + ".new")
         try:
-            with named(beside), beside.open("wb") as file:
+            with named(beside), ExitStack() as opened:
+                file = opened.enter_context(beside.open("wb"))
                 file.write(msgspec.json.encode(Kept(FORMAT, self._of, positions, length, behind)) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+                _is_locked(file)  # nobody else has it: it gets its name with the claim
+                beside.replace(self._path)
+                opened.pop_all()
         except OSError:
             beside.unlink(missing_ok=True)
             raise
-        beside.replace(self._path)
+        self._claimed.close()
+        self._claimed = file
 
 
 class LineFile:
@@ -144,10 +180,8 @@ class LineFile:
             raise
 
     def _claim(self, path: Path, length: int | None) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ReplayError(f"another replay writes to {path}") from None
+        if not _is_locked(self._file):
+            raise ReplayError(f"another replay writes to {path}")
         there = self._file.seek(0, os.SEEK_END)
         if length is None and there:
             raise ReplayError(f"{path} has something in it: name another file, or the --state that it was written with")
@@ -188,6 +222,15 @@ class LineFile:
             self._file.truncate(length)
             self._file.seek(length)
         self._length = length
+
+
+def _is_locked(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed; False where another process has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _require_file(path: Path, status: os.stat_result) -> None:

@@ -135,8 +135,12 @@ class _Run:
         opened: ExitStack,
         progress: Progress | None,
     ) -> None:
-        self._kept = None if state is None else PositionFile(state, asked_for(settings, plan))
+        asked = asked_for(settings, plan)
+        self._kept = None if state is None else opened.enter_context(PositionFile(state, asked))
         before = None if self._kept is None else self._kept.load()
+        if before is not None and _lengths(before.positions) != _lengths(filled(journals, {})):
+            # Of which there is none, all events would be passed on again.
+            raise ReplayError(f"{state} has not one position for each partition: begin anew, with another --state")
         self._journals = journals
         self.statistics = Statistics(
             filled(journals, first if before is None else before.positions),
@@ -186,3 +190,7 @@ class _Run:
             total += end - start
             done += 0 if at is None else max(0, min(at, end) - start)
         return done, total
+
+
+def _lengths(positions: Positions) -> dict[str, int]:
+    return {kind: len(offsets) for kind, offsets in positions.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -13,7 +12,7 @@ from msgspec.structs import replace
 
 from annals.agents.ports import StoreError
 from annals.agents.reading.following.pace import Pace
-from annals.agents.reading.found import ShardNumbers, union_of
+from annals.agents.reading.found import ShardNumbers
 from annals.agents.reading.gathering.gather import STANDBY, why_behind
 from annals.agents.reading.keeping.layout import read_counts
 from annals.agents.reading.ports import NotReadyError, VersionMissingError
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
 
-    AskRows = Callable[[ReadView, Place, str, int, Mapping[str, str], bytes | None, int], RowPage]
+    AskRows = Callable[[ReadView, Place, str, int, Sequence[Mapping[str, str]], bytes | None, int], RowPage]
 
 T = TypeVar("T")
 
@@ -307,11 +306,9 @@ class Answers(ABC):
         # From before the rows are looked at: what is read meanwhile may not be in them.
         status, title = self.status(), follower_name(projection, version)
 
-        def ask(view: ReadView) -> RowPage:
-            read = partial(ask_rows, view, self._place, projection, version)
-            return union_of([read(each, after, limit) for each in (index, *also)], limit)
-
-        page = await self._ask(ask)
+        page = await self._ask(
+            lambda view: ask_rows(view, self._place, projection, version, (index, *also), after, limit)
+        )
         page = replace(page, rebuilds=with_reason(page.rebuilds, title, status.stale))
         reason = why_behind(status, title)
         if reason not in {None, STANDBY} or page.stale is not None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Keys = Sequence[bytes | None]  # of each partition, behind which it is gone on with; None: from its first row
 
 ANSWER_S: Final = 2.0
+ANSWER_SHARE: Final = 0.1  # of what a request may take, where that is less: the others' rows are sent in the rest
 NO_LAG: Final = Lag(0, 0.0)
 VERSION_MISSING: Final = "version_missing"
 TIMEOUT: Final = "timeout"
@@ -92,10 +93,10 @@ class RowSource(Protocol):
 class LocalRows:
     """Rows of local projections, by asking every partition of their kinds (the `RowSource` port)."""
 
-    def __init__(self, shards: Shards, answer_s: float = ANSWER_S) -> None:
-        """Take all shards, and how long one may take to answer."""
+    def __init__(self, shards: Shards, timeout_s: float = ANSWER_S / ANSWER_SHARE) -> None:
+        """Take all shards, and what a request may take."""
         self._shards = shards
-        self._answer_s = answer_s
+        self._answer_s = min(ANSWER_S, ANSWER_SHARE * timeout_s)
 
     async def rows(
         self,

@@ -279,7 +279,8 @@ class KeptRows(Generic[R]):
                 prefix = self._index_prefixes.get(index)
                 if prefix is None:
                     prefix = self._index_prefixes[index] = self._index_prefix + key_of(index)
-                entries += [prefix + _key_of(value) + key for value in values if value not in kept]
+                held = frozenset(kept)  # a document may be shared with hundreds, and each more is an event
+                entries += [prefix + _key_of(value) + key for value in values if value not in held]
         return entries
 
 

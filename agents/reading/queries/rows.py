@@ -5,7 +5,9 @@ What is asked is told by the newest version that this release has; the rows may 
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from heapq import merge
+from itertools import chain, groupby, islice, repeat
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -73,13 +75,14 @@ class RowReader:
         place: Place,
         name: str,
         version: int,
-        index: Mapping[str, str],
+        indexes: Sequence[Mapping[str, str]],
         behind: bytes | None,
         limit: int,
     ) -> RowPage:
-        """Return a page of rows; where they are large it has fewer, and ends behind the one that fills it.
+        """Return a page of rows that any of some indexes finds (all parameters of one must hold).
 
-        Where few of those that are looked at are shown it ends behind LOOKED_AT of them, perhaps without any row.
+        Where rows are large it has fewer, and ends behind the one that fills it. Where few of those that are looked at
+        are shown it ends behind LOOKED_AT of them, perhaps without any row.
 
         Raises:
             VersionMissingError: no rows of this version were ever folded here.
@@ -90,15 +93,16 @@ class RowReader:
         if projection is None or projection.scope != self._scope or known is None:
             raise VersionMissingError(f"version {version} of {name!r} is not in {place.kind}-{place.partition}")
         answering, followed = known
-        wanted = wanted_of(projection, index)
+        wanted = [wanted_of(projection, index) for index in indexes]
         rows, is_end, looked_until = _page(_slices(view, answering, wanted, behind), limit)
-        ordered_by = wanted[0].name if wanted and wanted[0].is_range else None
+        first = wanted[0][0] if wanted[0] else None
+        ordered_by = first.name if first is not None and first.is_range else None
         position = ShardPosition(place.kind, place.partition, followed.offset)
         read_until, stale = read_position(view).offset, None
         if followed.offset < read_until:
             stale = f"{name} version {version} is at offset {followed.offset} of {read_until}"
         rebuilds = _rebuilds(view, answering, followed)
-        return RowPage(rows, is_end, position, stale, rebuilds, ordered_by, looked_until)
+        return RowPage(rows, is_end, position, stale, rebuilds, ordered_by, looked_until, len(indexes))
 
 
 def _rebuilds(view: ReadView, answering: RowSet, position: FollowerPosition) -> Rebuilds:
@@ -137,7 +141,7 @@ def find_tree(
     found = _all_below(view, known[0], parent, root, max(most, WALKED_AGAIN))
     if found is None:
         way = _WayUp(view, known[0], parent, root)
-        shown, is_end, looked_until = _page(_slices(view, known[0], [], behind), limit, way)
+        shown, is_end, looked_until = _page(_slices(view, known[0], [[]], behind), limit, way)
         return shown, is_end, None if is_end else looked_until or shown[-1].key
     rows = [found[key] for key in sorted(found) if behind is None or key > behind]
     return rows[:limit], len(rows) <= limit, None if len(rows) <= limit else rows[limit - 1].key
@@ -148,7 +152,7 @@ def _all_below(view: ReadView, rows: RowSet, parent: str, root: str, most: int) 
     found: dict[bytes, FoundRow] = {}
     waiting = [root]
     while waiting:
-        under = [Term(parent, waiting.pop())]
+        under = [[Term(parent, waiting.pop())]]
         for row, _ in chain.from_iterable(each.rows for each in _slices(view, rows, under, None)):
             if row.key not in found and row.row["aggregate_id"] != root:
                 found[row.key] = row
@@ -221,17 +225,23 @@ def _page(slices: Iterator[Slice], limit: int, way: _WayUp | None = None) -> tup
     return rows, True, None
 
 
-def _slices(view: ReadView, rows: RowSet, wanted: Sequence[Term], behind: bytes | None) -> Iterator[Slice]:
-    """Yield rows by slices of the places under the first of the values."""
-    places = _places(view, rows, wanted[0] if wanted else None, behind)
+def _slices(view: ReadView, rows: RowSet, wanted: Sequence[Sequence[Term]], behind: bytes | None) -> Iterator[Slice]:
+    """Yield rows by slices of the places under the first term of any of the lists; all terms of a list must hold."""
+    found_by = (_places(view, rows, terms[0] if terms else None, behind) for terms in wanted)
+    # a place that several lists find is one place, and in one slice
+    places = groupby(merge(*(zip(each, repeat(at)) for at, each in enumerate(found_by))), itemgetter(0))
     space, count = rows.rows, FIRST_ROWS
-    while some := list(islice(places, count)):
-        looked_at, last = len(some), some[-1][0]
-        for one in wanted[1:]:
-            some = _those_under(view, rows, one, some)
-        values = view.get_many([space + key for _, key in some])
+    while some := [(placed, {at for _, at in by}) for placed, by in islice(places, count)]:
+        kept: set[Placed] = set()
+        for at, terms in enumerate(wanted):
+            found = [placed for placed, by in some if at in by and placed not in kept]
+            for one in terms[1:]:
+                found = _those_under(view, rows, one, found)
+            kept.update(found)
+        listed = sorted(kept)
+        values = view.get_many([space + key for _, key in listed])
         count = count_behind(count, values, ROWS_AT_ONCE)
-        yield Slice(looked_at, last, _listed(rows, some, values))
+        yield Slice(len(some), some[-1][0][0], _listed(rows, listed, values))
 
 
 def _listed(rows: RowSet, places: Sequence[Placed], values: Sequence[bytes | None]) -> Iterator[tuple[FoundRow, int]]:

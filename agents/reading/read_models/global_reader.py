@@ -19,7 +19,7 @@ from annals.agents.folding.turns import turns
 from annals.agents.ports import DamagedBatchError, StoreDamagedError, StoreError
 from annals.agents.reading.following.answers import with_reason
 from annals.agents.reading.following.shard import FIRST_RETRY_S, LAST_RETRY_S
-from annals.agents.reading.found import RowPage, ShardPosition, union_of
+from annals.agents.reading.found import RowPage, ShardPosition
 from annals.agents.reading.gathering.rows import VERSION_MISSING, GatheredRows, gathered, keys_of
 from annals.agents.reading.keeping.open_store import OpenStore, is_fold_of
 from annals.agents.reading.ports import BrokenChainError, NotReadyError, VersionMissingError
@@ -147,8 +147,7 @@ class GlobalReader:
         """Return a page of rows."""
 
         def question(view: ReadView, place: Place, behind: bytes | None) -> Page:
-            read = partial(self._reader, view, place, projection.name, version, behind=behind, limit=limit)
-            page = union_of([read(index=each) for each in (index, *also)], limit)
+            page = self._reader(view, place, projection.name, version, (index, *also), behind, limit)
             return page.rows, page.is_end, page.until
 
         return await self._answer(projection, version, question, after)
@@ -320,7 +319,7 @@ class GlobalReader:
             found = question(parts[wheres[0]], Place(*wheres[0]), behind)
             pages: list[RowPage | str] = []
             for where, part in parts.items():
-                known = self._reader(part, Place(*where), projection.name, version, {}, None, 0)
+                known = self._reader(part, Place(*where), projection.name, version, [{}], None, 0)
                 reason = known.stale and stale.get(where, {}).get(follower, known.stale)
                 offset = known.position.offset if reason else max(known.position.offset, journals.read_until[where])
                 rebuilds = with_reason(known.rebuilds, follower, stale.get(where, {}))

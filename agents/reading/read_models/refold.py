@@ -206,12 +206,13 @@ class Refold:
             if value[:1] == LISTED:
                 yield key[len(space) :], msgspec.msgpack.decode(memoryview(value)[1:])
 
-    def aggregates_under(self, index: str, value: str) -> list[str]:
-        """Return the ids of the aggregates of all rows that are shown under a value of an index."""
+    def aggregates_under(self, index: str, value: str) -> Iterator[str]:
+        """Yield the ids of the aggregates of all rows that are shown under a value of an index."""
         space, rows = self._follower.set.entries(index, value), self._follower.set.rows
-        keys = [rows + key[len(space) :] for key, _ in self._store.range(space, after(space))]
-        found = [each for each in self._store.get_many(keys) if each is not None and each[:1] == LISTED]
-        return [msgspec.msgpack.decode(memoryview(each)[1:])["aggregate_id"] for each in found]
+        for key, _ in self._store.range(space, after(space)):
+            found = self._store.get(rows + key[len(space) :])
+            if found is not None and found[:1] == LISTED:
+                yield msgspec.msgpack.decode(memoryview(found)[1:])["aggregate_id"]
 
     def _apply(self, where: Key, records: Sequence[JournalRecord], recorded_until: str | None) -> None:
         part = self._parts[where]

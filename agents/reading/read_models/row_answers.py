@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from annals.agents.projections.asked_columns import with_overdue, with_sharers
+from annals.agents.projections.asked_columns import MOST_SHARERS, with_overdue, with_sharers
 from annals.agents.projections.people_directory import PEOPLE_DIRECTORY
 from annals.agents.projections.projection import personal_key
 from annals.agents.projections.workflow_board import WORKFLOW_BOARD
@@ -28,15 +28,23 @@ if TYPE_CHECKING:
 PAGE: Final = 1_000
 MOST_ROWS: Final = 100_000  # that are read for one answer
 MOST_PAGES: Final = 2 * MOST_ROWS // PAGE  # they may have few rows, or none
+MOST_BYTES: Final = 32 << 20  # of the rows of one answer: rows may be large
 MOST_ASKED: Final = 20  # pages for one page of an answer, which may have few rows of each, and of a tree
 LOOKED_S: Final = 1.0  # for one page of an answer; then it ends with what was found
-WHOLE_S: Final = 5.0  # for an answer without a limit: there is time left in that of a request to send it
-ASKED_AT_ONCE: Final = 32
+WHOLE_S: Final = 5.0  # for an answer without a limit
+SHARED_S: Final = 5.0  # for who shares the addresses of an answer
+# A request of so much time has time left to send what these find, each perhaps with a last page that does not come.
+ROOMY_S: Final = 20.0
+TIMEOUT_S: Final = 30.0
+ASKED_AT_ONCE: Final = 8
 ASKED_TOGETHER: Final = 25  # addresses of which one question asks who has them
+SHARED_ROWS: Final = 200  # of one such question; where there are more, each address is asked for by itself
 
 
 class Answer(NamedTuple):
-    """Rows of one version, and what they rest on. is_truncated: not all rows that there are were looked at.
+    """Rows of one version, and what they rest on.
+
+    is_truncated: not all rows that there are were looked at, or not all who share an address are named.
 
     is_end: all partitions answered, and had no more; after: where the next page begins.
     """
@@ -61,12 +69,17 @@ class RowAnswers:
         sources: Mapping[str, RowSource],
         version_of: Callable[[str], int],
         clock: Clock,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Take all projections, where rows of each scope come from, and which version of a projection answers."""
+        """Take all projections, where rows of each scope come from, and which version of a projection answers.
+
+        timeout_s: what a request may take.
+        """
         self._projections = projections
         self._sources = sources
         self._version_of = version_of
         self._clock = clock
+        self._share = min(1.0, timeout_s / ROOMY_S)  # of the seconds above
 
     async def rows(
         self, name: str, index: Mapping[str, str], after: Keys | None, limit: int, version: int | None = None
@@ -88,11 +101,9 @@ class RowAnswers:
         found = await self._sources[projection.scope].rows(projection, asked, index, after, limit)
         if begun is not None and _is_gone(found):
             raise BadCursorError(f"version {begun} of {name!r} is not kept any more: ask from the beginning")
-        rows, found = await self._with_columns(projection, asked, [each.row for each in found.rows], found)
+        rows, found, is_cut = await self._with_columns(projection, asked, [each.row for each in found.rows], found)
         is_end = found.is_end and not found.missing
-        return Answer(
-            rows, is_end, found.after, found.positions, found.missing, found.stale, version=asked, lag=found.lag
-        )
+        return Answer(rows, is_end, found.after, found.positions, found.missing, found.stale, is_cut, asked, found.lag)
 
     async def ask(
         self,
@@ -118,8 +129,8 @@ class RowAnswers:
         matching, found = await self._matching(question, asked, given, after, limit)
         if begun is not None and _is_gone(found):
             raise BadCursorError(f"version {begun} of {projection.name!r} is not kept any more: ask from the beginning")
-        rows, found = await self._with_columns(projection, asked, matching, found)
-        is_end, is_truncated = found.is_end and not found.missing, not found.is_end
+        rows, found, is_cut = await self._with_columns(projection, asked, matching, found)
+        is_end, is_truncated = found.is_end and not found.missing, is_cut or not found.is_end
         return Answer(
             rows, is_end, found.after, found.positions, found.missing, found.stale, is_truncated, asked, found.lag
         )
@@ -127,23 +138,29 @@ class RowAnswers:
     async def _matching(
         self, question: Question, version: int, given: Mapping[str, Any], after: Keys | None, limit: int | None
     ) -> tuple[list[dict[str, Any]], GatheredRows]:
-        """Return rows that answer a question, and all that were looked at for it, page by page.
+        """Return rows that answer a question, and what they rest on: the pages that were looked at for it.
 
         All turn to another version between any two pages: all of an answer are of the version that it began with.
         """
         projection, now = question.projection, self._now()
         most = MOST_PAGES if limit is None and question.tree is None else MOST_ASKED
         clock = asyncio.get_running_loop().time
-        until = clock() + (WHOLE_S if limit is None else LOOKED_S)
+        until = clock() + (WHOLE_S if limit is None else LOOKED_S) * self._share
         pages: list[GatheredRows] = []
         rows: list[Any] = []
+        looked_at, size = 0, 0
         while True:
             left = MOST_ROWS if limit is None else limit - len(rows)
             page = await self._looked_at(question, version, given, pages[-1].after if pages else after, left)
-            pages.append(page)
-            rows += question.answer([msgspec.convert(each.row, projection.row) for each in page.rows], given, now)
-            left = MOST_ROWS - sum(len(page.rows) for page in pages) if limit is None else limit - len(rows)
-            if page.until is None or len(pages) == most or left <= 0 or clock() >= until:
+            found_rows = [msgspec.convert(each.row, projection.row) for each in page.rows]
+            answering = question.answer(found_rows, given, now)
+            rows += answering
+            looked_at += len(page.rows)
+            size += sum(len(msgspec.msgpack.encode(row)) for row in answering)
+            pages.append(page._replace(rows=[]))  # those that do not answer are not kept
+            left = MOST_ROWS - looked_at if limit is None else limit - len(rows)
+            is_full = len(pages) == most or left <= 0 or size >= MOST_BYTES
+            if page.until is None or is_full or clock() >= until:
                 break
         found = joined(pages, is_end=page.until is None)._replace(after=page.after)
         return [msgspec.to_builtins(row) for row in question.answer(rows, given, now)], found
@@ -160,41 +177,63 @@ class RowAnswers:
 
     async def _with_columns(
         self, projection: Projection[Any], version: int, rows: list[dict[str, Any]], found: GatheredRows
-    ) -> tuple[list[dict[str, Any]], GatheredRows]:
-        """Return rows with the columns that are found when they are asked for, and what these rest on as well.
+    ) -> tuple[list[dict[str, Any]], GatheredRows, bool]:
+        """Return rows with the columns that are found when they are asked for, what these rest on as well, and more.
 
-        found: what the rows rest on.
+        found: what the rows rest on. Last, whether not all who share an address are named.
         """
         if projection.name == PEOPLE_DIRECTORY.name:
             return await self._with_others(version, rows, found)
         if projection.name == WORKFLOW_BOARD.name:
-            return with_overdue(rows, self._now()), found
-        return rows, found
+            return with_overdue(rows, self._now()), found, False
+        return rows, found, False
 
     async def _with_others(
         self, version: int, rows: list[dict[str, Any]], found: GatheredRows
-    ) -> tuple[list[dict[str, Any]], GatheredRows]:
-        """Return people with the ids of others who have one of their addresses.
+    ) -> tuple[list[dict[str, Any]], GatheredRows, bool]:
+        """Return people with the ids of others who have one of their addresses, and whether some are left out.
 
         These are in any partition: one that does not say who has an address there is missing, though its rows are not.
         """
         emails = {email: personal_key(email) for row in rows for email in row["emails"]}
-        keys, limit = sorted(set(emails.values())), asyncio.Semaphore(ASKED_AT_ONCE)
+        keys, permits = sorted(set(emails.values())), asyncio.Semaphore(ASKED_AT_ONCE)
+        until = asyncio.get_running_loop().time() + SHARED_S * self._share
         asked = [keys[at : at + ASKED_TOGETHER] for at in range(0, len(keys), ASKED_TOGETHER)]
-        sharers = await asyncio.gather(*(self._sharers(some, version, limit) for some in asked))
-        having: dict[str, list[str]] = {key: [] for key in keys}
-        for each in (row.row for page in sharers for row in page.rows):
-            for key in having.keys() & {personal_key(email) for email in each["emails"]}:
-                having[key].append(each["aggregate_id"])
-        owners = {email: having[key] for email, key in emails.items()}
-        rests = joined([found, *sharers], is_end=found.is_end)
+        told = await asyncio.gather(*(self._sharers(some, version, permits, until) for some in asked))
+        having: dict[str, set[str]] = {key: set() for key in keys}
+        for row in (row for sharers, _, _ in told for row in sharers):
+            for key in having.keys() & {personal_key(email) for email in row["emails"]}:
+                having[key].add(row["aggregate_id"])
+        # Those who have an address come with others of theirs, too: of very many each row would sort all.
+        first = {key: sorted(those)[: MOST_SHARERS + 2] for key, those in having.items()}
+        owners = {email: first[key] for email, key in emails.items()}
+        rests = joined([found, *(page for _, pages, _ in told for page in pages)], is_end=found.is_end)
         found = found._replace(positions=rests.positions, missing=rests.missing, stale=rests.stale)
-        return with_sharers(rows, owners), found
+        named, is_cut = with_sharers(rows, owners)
+        return named, found, is_cut or not all(is_whole for *_, is_whole in told)
 
-    async def _sharers(self, emails: Sequence[str], version: int, limit: asyncio.Semaphore) -> GatheredRows:
-        async with limit:
-            _, found = await self._matching(SHARERS, version, {"emails": emails}, None, None)
-            return found
+    async def _sharers(
+        self, emails: Sequence[str], version: int, permits: asyncio.Semaphore, until: float
+    ) -> tuple[list[dict[str, Any]], list[GatheredRows], bool]:
+        """Return rows that have any of some addresses, what they rest on, and whether they were all found in time.
+
+        Of an address that very many have, one row more than a row names, and one that is perhaps that row itself.
+        """
+        rows: list[dict[str, Any]] = []
+        pages: list[GatheredRows] = []
+        asked, limit = [list(emails)], SHARED_ROWS
+        async with permits:
+            while asked and asyncio.get_running_loop().time() < until:
+                some = asked.pop()
+                found, page = await self._matching(SHARERS, version, {"emails": some}, None, limit)
+                rows += found
+                pages.append(page)
+                if page.is_end or (len(some) == 1 and len(found) >= MOST_SHARERS + 2):
+                    continue
+                if len(some) == 1:
+                    return rows, pages, False
+                asked, limit = [[each] for each in some], MOST_SHARERS + 2
+        return rows, pages, not asked
 
     def _now(self) -> str:
         return recorded_at(self._clock.now())

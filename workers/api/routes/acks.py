@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -11,7 +10,7 @@ from msgspec import Struct
 from annals.agents.reading.gathering.gather import gather
 from annals.schemas.ack import LARGEST_BYTES, Ack, parse_ack
 from annals.schemas.cid import parse_cid
-from annals.workers.api.gathered import GATHER_S
+from annals.workers.api.gathered import gather_until
 from annals.workers.api.http.answers import json_answer
 from annals.workers.api.http.problems import InvalidMember, Problem, not_found, not_ready
 from annals.workers.api.http.routing import Answer, Route, Scope
@@ -81,13 +80,13 @@ class AckRoutes:
             errors = [InvalidMember(path, message) for path, message in ack]
             raise Problem(422, "invalid_ack", f"{errors[0].path}: {errors[0].message}", errors=errors)
         kinds = await with_problems(self._acks.kinds(name))
-        found = await self._event(parse_cid(ack.cid), [kind for kind in kinds if ack.kind in (None, kind)])
+        found = await self._event(call, parse_cid(ack.cid), [kind for kind in kinds if ack.kind in (None, kind)])
         kind, aggregate_id = found.event["kind"], found.event["aggregate_id"]
         value = msgspec.json.encode(msgspec.structs.replace(ack, kind=kind))
         await with_problems(self._acks.send(name, kind, aggregate_id, value))
         return json_answer(Accepted(1), status=202)
 
-    async def _event(self, cid: bytes, kinds: Sequence[str]) -> FoundEvent:
+    async def _event(self, call: Call, cid: bytes, kinds: Sequence[str]) -> FoundEvent:
         """Return the event of a CID: the body does not say which aggregate it is of.
 
         Raises:
@@ -96,7 +95,7 @@ class AckRoutes:
         found = await gather(
             self._shards.of_kinds(kinds),
             lambda shard: shard.by_cid(cid),
-            asyncio.get_running_loop().time() + GATHER_S,
+            gather_until(call),
             is_enough=lambda event: event is not None,
         )
         event = next((answer for answer in found.answers.values() if answer is not None), None)

@@ -14,10 +14,10 @@ from annals.agents.reading.gathering.cursors import begin
 from annals.agents.reading.gathering.events import read_events
 from annals.schemas.dag_json import encode
 from annals.workers.api.gathered import (
-    GATHER_S,
     Expect,
     Gathering,
     WaitExpected,
+    gather_until,
     gathered_json,
     until_expected,
     until_rests_on,
@@ -93,7 +93,7 @@ class CorrelationRoutes:
         asked: CorrelationParameters = call.parameters
         correlation_id = asked.id
         expected = await until_expected(self._shards, asked.expect, asked.wait, call)
-        found = await until_rests_on(expected, asked.wait, call, partial(self._events, correlation_id, expected))
+        found = await until_rests_on(expected, asked.wait, call, partial(self._events, call, correlation_id, expected))
         events, page = found.events, found.last
         roots = await asyncio.to_thread(lambda: [tree_json(root) for root in causation_trees(events[:MOST_EVENTS])])
         return Answer(
@@ -103,12 +103,12 @@ class CorrelationRoutes:
             )
         )  # fmt: skip
 
-    async def _events(self, correlation_id: str, expected: Sequence[ExpectedAt]) -> _Found:
+    async def _events(self, call: Call, correlation_id: str, expected: Sequence[ExpectedAt]) -> _Found:
         """Return the first events, one more than are answered if there are more, and the last page of them."""
         wanted = EventFilter(correlation_id=correlation_id)
         shards = self._shards.all()
         cursor = begin(self._shards.partitions(self._shards.kinds), descending=False)
-        deadline = asyncio.get_running_loop().time() + GATHER_S
+        deadline = gather_until(call)
         events: list[FoundEvent] = []
         while True:
             page = await read_events(shards, wanted, cursor, PART, MOVED_WAIT_S, deadline, expected)

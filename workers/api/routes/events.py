@@ -18,11 +18,11 @@ from annals.agents.reading.gathering.shared_questions import SharedQuestions
 from annals.schemas.cid import parse_cid
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.gathered import (
-    GATHER_S,
     Expect,
     Gathering,
     bad_cursors_refused,
     end_of,
+    gather_until,
     gathered_json,
     until_expected,
     until_rests_on,
@@ -132,7 +132,7 @@ class EventRoutes:
         """Answer a page of events, or a stream of them."""
         asked: EventsParameters = call.parameters
         kinds = self._shards.kinds if asked.kind is None else (asked.kind,)
-        await self._require_type(asked.type, kinds)
+        await self._require_type(call, asked.type, kinds)
         text = asked.cursor
         if asked.follow:
             if asked.order == "desc":
@@ -163,7 +163,7 @@ class EventRoutes:
         shards, now = self._shards.of_kinds(kinds), _now()
         if expected:
             wait_s = max(0.0, min(wait_s, end_of(call, asked.wait) - now))
-        deadline = now + wait_s + GATHER_S
+        deadline = gather_until(call, wait_s)
         return await read_events(shards, wanted(asked), cursor, asked.limit, wait_s, deadline, expected)
 
     async def event(self, call: Call) -> Answer:
@@ -176,7 +176,7 @@ class EventRoutes:
         found = await gather(
             self._shards.all(),
             lambda shard: shard.by_cid(cid),
-            _now() + GATHER_S,
+            gather_until(call),
             is_enough=lambda event: event is not None,
         )
         event = next((answer for answer in found.answers.values() if answer is not None), None)
@@ -188,7 +188,7 @@ class EventRoutes:
             raise not_ready(f"the event may be in {first.kind}-{first.partition}: {first.reason}")
         raise not_found("there is no event of this CID")
 
-    async def _require_type(self, name: str | None, kinds: tuple[str, ...]) -> None:
+    async def _require_type(self, call: Call, name: str | None, kinds: tuple[str, ...]) -> None:
         """Refuse a type that these kinds do not have and of which nothing is stored: it is misspelt.
 
         Another release may have recorded events of types that this one does not know; they are answered.
@@ -197,7 +197,7 @@ class EventRoutes:
         if name is None or unknown is None:
             return
         cursor = self._cursor(None, kinds, descending=False)
-        wanted_ones, deadline = EventFilter(types=(name,)), _now() + GATHER_S
+        wanted_ones, deadline = EventFilter(types=(name,)), gather_until(call)
         page = await read_events(self._shards.of_kinds(kinds), wanted_ones, cursor, 1, 0.0, deadline)
         if not (page.events or page.missing or page.stale):
             raise invalid("type", unknown)
@@ -228,7 +228,7 @@ class EventRoutes:
         try:
             shards = self._shards.of_kinds(kinds)
             if not is_new:  # a cursor of a journal that was made anew is refused before the stream begins
-                await read_events(shards, filtered, cursor, 1, 0.0, _now() + GATHER_S)
+                await read_events(shards, filtered, cursor, 1, 0.0, gather_until(call))
             yield b""
             CALL.set(call)  # the stream outlasts its handler, and asks other workers in its caller's name
             yield RETRY

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
@@ -21,11 +20,11 @@ from annals.schemas.dag_json import encode
 from annals.schemas.suggestion import with_known
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.gathered import (
-    GATHER_S,
     Expect,
     Gathering,
     WaitExpected,
     bad_cursors_refused,
+    gather_until,
     gathered_json,
     until_expected,
     until_rests_on,
@@ -105,10 +104,9 @@ class ListRoutes:
             with bad_cursors_refused():
                 places = decode_places(asked.cursor, asked.kind, len(shards))
         wanted = AggregatesWanted(asked.status, asked.since, asked.until)
-        now = asyncio.get_running_loop().time
 
         async def read() -> AggregatesFound:
-            return await read_aggregates(shards, wanted, places, asked.limit, now() + GATHER_S)
+            return await read_aggregates(shards, wanted, places, asked.limit, gather_until(call))
 
         page = await until_rests_on(expected, asked.wait, call, read)
         behind = encode_places(asked.kind, page.places)

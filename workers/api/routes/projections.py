@@ -89,7 +89,9 @@ class Projections(Struct, frozen=True):
 class Rows(Struct, frozen=True):
     """Rows, and what they rest on: `kind`, `aggregate_id`, then the columns of the projection.
 
-    `next`: null: all partitions answered and had no more. What is in `missing` keeps its place in it.
+    `next`: null: all partitions answered and had no more. What is in `missing` keeps its place in it. `truncated`:
+    people share an address with more than 20, or than were found in time, and `shared_with` lacks some: the question
+    `people` by the address has all.
     """
 
     rows: list[dict[str, Any]]
@@ -97,6 +99,7 @@ class Rows(Struct, frozen=True):
     positions: dict[str, list[int | None]]
     missing: list[PartitionReason]
     stale: list[PartitionReason]
+    truncated: bool
     lag: Lag
 
 
@@ -252,7 +255,12 @@ class ProjectionRoutes:
             cursor = encode_place(name, index, answer.version, answer.after or ())
             rest = {**index, "limit": asked.limit, "cursor": cursor}
             following = f"/v1/projections/{quote(name, safe='')}/rows?{urlencode(rest)}"
-        return json_answer(Rows(answer.rows, following, answer.positions, answer.missing, answer.stale, answer.lag))
+        return json_answer(
+            Rows(
+                *(answer.rows, following, answer.positions, answer.missing, answer.stale, answer.is_truncated),
+                answer.lag,
+            )
+        )
 
     async def rebuild(self, call: Call) -> Answer:
         """Begin to build rows anew."""

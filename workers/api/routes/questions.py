@@ -121,10 +121,12 @@ PARAMETERS: Final[dict[str, type[Waiting]]] = {
 
 
 class Answered(Struct, frozen=True):
-    """The rows that answer, and what they rest on. Without `limit`: all of up to 100,000 that are looked at in 5 s.
+    """The rows that answer, and what they rest on.
 
-    `truncated`: there are more rows than were looked at. `next`: null: all partitions answered and had no more. A page
-    may have fewer rows than `limit` before the last one, or none.
+    Without `limit`: all of up to 100,000 and 32 MiB that are looked at in 5 s (a quarter of ANNALS_API_TIMEOUT_S, where
+    that is less). `truncated`: there are more rows, behind `next`; or people share an address with more than 20, or
+    than were found in time, and `shared_with` lacks some: `people` by the address has all. `next`: null: all partitions
+    answered and had no more. A page may have fewer rows than `limit` before the last one, or none.
     """
 
     rows: list[dict[str, Any]]

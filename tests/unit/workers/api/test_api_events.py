@@ -60,6 +60,25 @@ def cids(body):
     return [each["cid"] for each in body["events"]]
 
 
+@pytest.mark.parametrize("path", ["/v1/events?limit=1", "/v1/aggregates/person", "/v1/correlations/command-0"])
+async def test_a_request_of_little_time_has_the_answers_of_those_that_come(path, monkeypatch):
+    """Goes red when a partition is waited for longer than a request may take: 504, and nothing of the others."""
+    async with deployed(PEOPLE, *HALVES, settings=Settings(api_port=0, api_timeout_s=3)) as (deployment, (api, _)):
+        deployment.append("person", story())
+        await read_all(deployment)
+        for question in ("find", "aggregates"):
+            monkeypatch.setattr(deployment.workers[1].shards["person", 1], question, never)
+        status, _, body = await api("GET", path)
+        assert (status, [each["partition"] for each in body["missing"]]) == (200, [1]), body
+        assert body["positions"] == {"person": [3, None]}
+        status, _, body = await api("GET", "/v1/events?limit=1&type=PersonMisspelt")
+        assert (status, [each["partition"] for each in body["missing"]]) == (200, [1]), body
+
+
+async def never(*_, **__):
+    await asyncio.Event().wait()
+
+
 async def test_every_worker_answers_pages_over_all_partitions():
     events = story()
     names = [cid_text(each.cid) for each in events]

@@ -318,7 +318,7 @@ async def test_a_redirect_is_not_followed_and_a_refusal_named():
 
 
 async def test_a_peer_that_hangs_is_missing_in_bounded_time(monkeypatch):
-    monkeypatch.setattr("annals.workers.api.routes.events.GATHER_S", 2.0)
+    monkeypatch.setattr("annals.workers.api.gathered.GATHER_S", 2.0)
 
     async def hang(request):
         while request.transport is not None:  # noqa: ASYNC110 - until the asker has gone, of which nothing tells

@@ -22,6 +22,7 @@ from annals.topics.keys import partition_of
 from annals.workers.api.routes.jobs import JobRoutes
 from annals.workers.api.routes.projections import Expecting, ProjectionRoutes
 from annals.workers.api.routes.questions import QuestionRoutes
+from annals.workers.settings import Settings
 from api_serving import Audit, serving
 from following import Clock
 from jobs_in_memory import JobRecordsInMemory, numbered
@@ -45,13 +46,13 @@ OWNER = OwnerRef(kind="person", id="p")
 
 
 @asynccontextmanager
-async def serving_projections(journals):
+async def serving_projections(journals, timeout_s=30):
     """An API over journals, the shards behind it, and what has their rows built."""
     reader = global_reader(journals, GlobalStores())
     shards, topic = MemoryShards(journals), Topic()
     models = ReadModels(VERSIONS, DECIDERS, topic, Group(ME), Clock())
-    sources = {"local": LocalRows(shards), "global": reader}
-    answers = RowAnswers(VERSIONS, sources, models.version_of, Clock())
+    sources = {"local": LocalRows(shards, timeout_s), "global": reader}
+    answers = RowAnswers(VERSIONS, sources, models.version_of, Clock(), timeout_s)
     partitions = dict.fromkeys(DECIDERS, PARTITIONS)
     every = EveryJournal(journals)
     service = ProjectionService(models, topic, sources, DECIDERS, every, partitions, Clock(), ScratchStores())
@@ -63,7 +64,8 @@ async def serving_projections(journals):
         *JobRoutes(jobs, None).routes(),
     ]
     try:
-        async with read_to_the_ends(reader, journals), serving(routes, audit=Audit()) as api:
+        settings = Settings(api_port=0, api_timeout_s=timeout_s)
+        async with read_to_the_ends(reader, journals), serving(routes, settings, audit=Audit()) as api:
             yield api, shards, topic
     finally:
         await jobs.close()
@@ -406,6 +408,37 @@ async def test_questions_are_answered_in_pages(monkeypatch):
         assert ("d-0" in ids(body), body["next"] is not None) == (False, True)
         shards.here["document", away] = first  # it kept its place
         assert sorted(ids(body) + ids(await get(api, body["next"]))) == [f"d-{number}" for number in range(9)]
+
+
+@pytest.mark.parametrize("path", ["projections/people_directory/rows?name=ada", "questions/people?email=a@example.org"])
+async def test_a_request_of_little_time_has_the_rows_that_come(path):
+    """Goes red when a partition is waited for as if there were half a minute: 504, and nothing of the others."""
+    journals = Journals()
+    for number in range(9):
+        journals.append("person", f"p-{number}", person.PersonRegistered(name="Ada", email="a@example.org"))
+    async with serving_projections(journals, timeout_s=3) as (api, shards, _):
+        away = partition_of(b"p-0", PARTITIONS)
+        shards.here["person", away].rows = never
+        body = await get(api, f"/v1/{path}")
+        assert [each["reason"] for each in body["missing"]] == ["timeout"]
+        assert body["next"]
+        assert ids(body) == [f"p-{n}" for n in range(9) if partition_of(b"p-%d" % n, PARTITIONS) != away]
+
+
+async def never(*_, **__):
+    await asyncio.Event().wait()
+
+
+async def test_rows_say_that_not_all_who_share_an_address_are_named():
+    journals = Journals()
+    for number in range(22):
+        journals.append("person", f"p-{number:02}", person.PersonRegistered(name="Ada", email="a@example.org"))
+    async with serving_projections(journals) as (api, _, _):
+        body = await get(api, "/v1/projections/people_directory/rows?name=ada")
+        assert (body["truncated"], body["next"], len(body["rows"][0]["shared_with"])) == (True, None, 20)
+        body = await get(api, "/v1/questions/people?email=a@example.org")
+        assert (body["truncated"], body["next"], len(body["rows"])) == (True, None, 22)
+        assert (await get(api, "/v1/projections/locations/rows"))["truncated"] is False
 
 
 @pytest.mark.parametrize(("name", "value"), [("MOST_ROWS", 4), ("WHOLE_S", 0.0)])

@@ -41,7 +41,7 @@ def now():
 
 def called(wait=None):
     parameters = EventsParameters(expect=["person/p-1@7"], wait=wait)
-    return SimpleNamespace(started=now(), parameters=parameters, headers={})
+    return SimpleNamespace(started=now(), deadline=now() + 60, parameters=parameters, headers={})
 
 
 def answer(offset):

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers
 from annals.workers import registry
 from annals.workers.audit.chains import JournalId
+from annals.workers.audit.journals import Journal
 from annals.workers.cli.failures import CannotAskError
 from annals.workers.cli.replay import MomentType, PositionsType, ReplayTopicType, replay
 from annals.workers.registry import RegistrationError, deciders
@@ -38,6 +40,7 @@ from annals.workers.replay.plan import (
     WrongSelectionError,
 )
 from annals.workers.replay.position_file import LineFile, PositionFile, asked_for
+from annals.workers.replay.run import _Run
 from annals.workers.replay.targets import HandlerSink, LineSink, NoSink, TopicSink, load_handler
 from annals.workers.settings import Settings
 from chained import RECORDED_AT, TRACE, Sealed, chain
@@ -445,7 +448,9 @@ def test_positions_are_kept_and_only_for_the_same_replay(tmp_path: Path) -> None
     file = tmp_path / "state"
     kept = PositionFile(file, plan(tmp_path / "lines"))
     assert kept.load() is None
-    kept.save({"person": [3, None]}, 120, {"person": ["bafy", None]})
+    with kept:
+        assert kept.load() is None
+        kept.save({"person": [3, None]}, 120, {"person": ["bafy", None]})
     found = PositionFile(file, plan(tmp_path / "lines")).load()
     assert found is not None
     assert (found.positions, found.length) == ({"person": [3, None]}, 120)
@@ -465,6 +470,38 @@ def test_positions_that_are_nested_too_deeply_are_none(tmp_path: Path, value: st
     file.write_text(value)
     with pytest.raises(ReplayError, match="has no positions of a replay"):
         PositionFile(file, {}).load()
+
+
+@pytest.mark.parametrize("positions", [{}, {"person": [1]}, {"policy": [1, 2]}])
+def test_a_state_that_lacks_positions_is_refused(tmp_path: Path, positions: dict[str, Any]) -> None:
+    """Goes red when all events of a partition of which there is no position are appended to the file once more."""
+    file, state = tmp_path / "lines", tmp_path / "state"
+    asked = Plan(Selection(("person",)), Target(file=str(file)))
+    settings = Settings()
+    file.write_bytes(b"one\n")
+    with PositionFile(state, asked_for(settings, asked)) as kept:
+        kept.save(positions, 4, {})
+    journals = [Journal(JournalId("person", "events.person", at, 2), 0, 9) for at in range(2)]
+    with ExitStack() as opened, pytest.raises(ReplayError, match=f"{state} has not one position for each partition"):
+        _Run(settings, asked, journals, {}, {}, state, opened, None)
+    state.write_bytes(state.read_bytes().replace(b'"length":4', b'"length":-4'))
+    with pytest.raises(ReplayError, match=r"has no positions of a replay: .*>= 0"):
+        PositionFile(state, asked_for(settings, asked)).load()
+
+
+def test_one_replay_at_a_time_goes_on_from_its_positions(tmp_path: Path) -> None:
+    """Goes red when a second one of the same name hands on all events again, or writes over the other's positions."""
+    state = tmp_path / "state"
+    with PositionFile(state, {}) as first:
+        for offset in range(3):  # the file is another one each time
+            with pytest.raises(ReplayError, match=rf"another replay goes on from {state}"), PositionFile(state, {}):
+                pass
+            first.save({"person": [offset]}, None, {})
+    with PositionFile(state, {}) as second:
+        assert (found := second.load()) is not None
+        assert found.positions == {"person": [2]}
+        second.save({"person": [9]}, None, {})
+    assert [each.name for each in tmp_path.iterdir()] == ["state"]
 
 
 def test_what_is_no_file_has_neither_positions_nor_lines(tmp_path: Path) -> None:
@@ -488,7 +525,8 @@ def test_lines_behind_the_recorded_length_are_not_gone_on_with(tmp_path: Path) -
     kept = PositionFile(tmp_path / "state", plan(file))
     file.write_bytes(b"one\ntwo\nthree\nfo")
     assert kept.lines_in(file) == 0
-    kept.save({"person": [2]}, len(b"one\ntwo\n"), {})
+    with kept:
+        kept.save({"person": [2]}, len(b"one\ntwo\n"), {})
     assert kept.lines_in(file) == 2
 
 
@@ -529,9 +567,10 @@ def test_of_lines_that_a_full_disk_cut_off_nothing_is_left_or_counted(tmp_path: 
 
 def test_positions_for_which_there_is_no_room_are_named_and_the_former_ones_stay(tmp_path: Path) -> None:
     kept = PositionFile(tmp_path / "state", {})
-    kept.save({"person": [7]}, None, {})
-    with full_beyond(10), pytest.raises(OSError, match="too large") as raised:
-        kept.save({"person": [8]}, None, {})
+    with kept:
+        kept.save({"person": [7]}, None, {})
+        with full_beyond(10), pytest.raises(OSError, match="too large") as raised:
+            kept.save({"person": [8]}, None, {})
     assert raised.value.filename == str(tmp_path / "state.new")
     assert not (tmp_path / "state.new").exists()
     assert (found := kept.load()) is not None

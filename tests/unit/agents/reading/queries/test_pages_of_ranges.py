@@ -66,12 +66,12 @@ def boards(count):
     return store
 
 
-def walked(store, index, limit):
-    """The ids on all pages, and the most that a page has read in ranges."""
+def walked(store, index, limit, *others):
+    """The ids on all pages of what any of some indexes finds, and the most that a page has read in ranges."""
     found, most, behind, is_end = [], 0, None, False
     while not is_end:
         before = store.read
-        page = READ(store, PLACE, NAME, 1, index, behind, limit)
+        page = READ(store, PLACE, NAME, 1, [index, *others], behind, limit)
         assert page.ordered_by == ("deadline_before" if "deadline_before" in index else None)
         found += [each.row["aggregate_id"] for each in page.rows]
         most, is_end = max(most, store.read - before), page.is_end
@@ -89,6 +89,42 @@ def test_a_page_reads_no_more_of_a_range_than_it_shows(count):
         in_order = sorted(wanted, key=lambda number: ((count - 1 - number) // 2, number))
         assert found == [f"w-{number:04}" for number in in_order]
         assert most <= 90
+
+
+def test_a_page_of_many_indexes_reads_no_more_rows_than_one_of_one(monkeypatch):
+    """Goes red when each index has a limit of its own: 25 of them read 25 times the rows and bytes of a page."""
+    store = boards(200)
+    rows = []
+    read = store.get_many
+
+    def noted(keys):
+        found = read(keys)
+        rows.extend(found)
+        return found
+
+    monkeypatch.setattr(store, "get_many", noted)
+    every = [f"w-{number:04}" for number in range(200)]
+    found, most = walked(
+        store, {"status": "running"}, 10, {"status": "draft"}, {"status": "running", "assignee": "person:nobody"}
+    )
+    assert found == every
+    assert most <= 2 * 3 * 50
+    rows.clear()
+    monkeypatch.setattr(row_queries, "PAGE_BYTES", 1)
+    page = READ(store, PLACE, NAME, 1, [{"status": "running"}, {"status": "draft"}], None, 100)
+    assert [each.row["aggregate_id"] for each in page.rows] == every[:1]
+    assert (page.is_end, page.indexes) == (False, 2)
+    assert len(rows) <= row_queries.FIRST_ROWS
+
+
+def test_what_all_indexes_pass_over_ends_a_page_and_a_place_is_looked_at_by_all_of_them(monkeypatch):
+    """Goes red when a page ends behind a place that one index passes over and another, not asked yet, would show."""
+    store = boards(40)
+    for most in range(1, 20):
+        monkeypatch.setattr(row_queries, "LOOKED_AT", most)
+        monkeypatch.setattr(row_queries, "FIRST_ROWS", most)
+        passing = {"status": "running", "assignee": "person:nobody"}
+        assert walked(store, passing, 5, {"status": "running"})[0] == [f"w-{at:04}" for at in range(1, 40, 2)]
 
 
 @pytest.mark.parametrize("index", [{"deadline_before": LATE}, {"status": "running"}], ids=["a range", "a value"])

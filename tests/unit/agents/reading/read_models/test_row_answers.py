@@ -2,11 +2,13 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
 from annals.agents.ports import StoreDamagedError
 from annals.agents.projections import REGISTRY
+from annals.agents.projections.asked_columns import MOST_SHARERS
 from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.ports import NotReadyError, VersionMissingError
 from annals.agents.reading.queries import rows as row_queries
@@ -75,6 +77,71 @@ async def test_who_shares_the_addresses_of_a_page_is_asked_for_together(monkeypa
         found = await answers.rows("people_directory", {"name": "ada"}, None, 30)
         assert [row["shared_with"] for row in found.rows] == [[f"p-{(n + 15) % 30:02}"] for n in range(30)]
         assert len(asked) == (1 + 5) * PARTITIONS  # of 45 addresses
+
+
+async def test_of_very_many_who_share_an_address_the_first_are_named_and_the_answer_says_so(monkeypatch):
+    """Goes red when each of them names all others, or is silent about those whom it does not name."""
+    journals = Journals()
+    for number in range(MOST_SHARERS + 2):
+        name = f"p-{number:02}"
+        email = "info@example.org" if number else f"few-{PARTITIONS}@example.org"
+        journals.append("person", name, person.PersonRegistered(name="Ada", email=f"{name}@example.org"))
+        journals.append("person", name, person.EmailAdded(email=email))
+    async with answering(journals) as (answers, _):
+        just = await answers.ask("people", {"email": "info@example.org"})
+        everyone = [f"p-{number:02}" for number in range(1, MOST_SHARERS + 2)]
+        assert (ids(just), just.is_truncated) == (everyone, False)
+        assert all(row["shared_with"] == sorted({*everyone} - {row["aggregate_id"]}) for row in just.rows)
+    for name in ("p-50", "p-51"):
+        journals.append("person", name, person.PersonRegistered(name="Ada", email="info@example.org"))
+        journals.append("person", name, person.EmailAdded(email="two@example.org"))
+    async with answering(journals) as (answers, _):
+        many = await answers.ask("people", {"email": "info@example.org"})
+        assert (len(many.rows), many.is_end, many.is_truncated) == (MOST_SHARERS + 3, True, True)
+        named = [[*everyone, "p-50", "p-51"] for _ in many.rows]
+        for row, others in zip(many.rows, named, strict=True):
+            others.remove(row["aggregate_id"])
+            assert row["shared_with"] == others[:MOST_SHARERS]
+        owners, named_by = [], row_answers_module.with_sharers
+        monkeypatch.setattr(row_answers_module, "with_sharers", partial(noted, named_by, owners))
+        page = await answers.rows("people_directory", {"name": "ada"}, None, 100)
+        assert max(map(len, owners)) == MOST_SHARERS + 2  # of 23: no row sorts more
+        assert page.is_truncated
+        assert [row["shared_with"] for row in page.rows] == [[], *(row["shared_with"] for row in many.rows)]
+        one = await answers.ask("people", {"email": "two@example.org"}, None, 1)
+        assert (one.rows[0]["shared_with"][0], one.is_truncated) == ("p-01", True)
+        alone = await answers.ask("people", {"email": "p-00@example.org"})
+        assert (alone.rows[0]["shared_with"], alone.is_truncated) == ([], False)
+
+
+async def test_addresses_that_many_have_are_looked_for_one_by_one(monkeypatch):
+    """Goes red when those that many have leave no room among the rows of a question for those that few have."""
+    monkeypatch.setattr(row_answers_module, "SHARED_ROWS", 4)
+    journals = Journals()
+    for number in range(9):
+        name, few = f"p-{number}", f"few-{number // 2}@example.org"
+        journals.append("person", name, person.PersonRegistered(name="Ada", email="info@example.org"))
+        journals.append("person", name, person.EmailAdded(email=few))
+    async with answering(journals) as (answers, _):
+        found = await answers.rows("people_directory", {"name": "ada"}, None, 10)
+        everyone = [f"p-{number}" for number in range(9)]
+        assert [row["shared_with"] for row in found.rows] == [sorted({*everyone} - {one}) for one in everyone]
+        assert not found.is_truncated
+
+
+async def test_who_was_not_found_in_time_to_share_an_address_is_said_to_be_missing(monkeypatch):
+    """Goes red when looking for them ends after five seconds, and the answer seems to name them all."""
+    journals = Journals()
+    for name in ("p-1", "p-2"):
+        journals.append("person", name, person.PersonRegistered(name="Ada", email="ada@example.org"))
+    async with answering(journals) as (answers, _):
+        for seconds, shared, is_cut in ((0.0, [[], []], True), (60.0, [["p-2"], ["p-1"]], False)):
+            monkeypatch.setattr(row_answers_module, "SHARED_S", seconds)
+            for found in (
+                await answers.rows("people_directory", {"name": "ada"}, None, 10),
+                await answers.ask("people", {"email": "ada@example.org"}),
+            ):
+                assert ([row["shared_with"] for row in found.rows], found.is_truncated) == (shared, is_cut)
 
 
 async def test_pages_have_every_row_once_and_unlisted_ones_never():
@@ -357,3 +424,22 @@ async def test_an_answer_of_more_rows_than_are_looked_at_says_so(monkeypatch):
         monkeypatch.setattr("annals.agents.reading.read_models.row_answers.MOST_ROWS", 4)
         part = await answers.ask("people", {"email": "a@example.org"})
         assert (len(part.rows), part.is_truncated) == (4, True)
+
+
+async def test_an_answer_of_more_bytes_than_it_may_have_goes_on_behind_them(monkeypatch):
+    """Goes red when an answer without a limit has 100,000 rows however large these are."""
+    journals = Journals()
+    for number in range(9):
+        journals.append("person", f"p-{number}", person.PersonRegistered(name="A" * 300, email="a@example.org"))
+    monkeypatch.setattr(row_answers_module, "PAGE", 2)
+    monkeypatch.setattr(row_answers_module, "MOST_BYTES", 1_000)
+    async with answering(journals) as (answers, _):
+        part = await answers.ask("people", {"email": "a@example.org"})
+        assert (ids(part), part.is_end, part.is_truncated) == (["p-0", "p-1", "p-2", "p-3"], False, True)
+        rest = await answers.ask("people", {"email": "a@example.org"}, part.after, None, part.version)
+        assert ids(rest) == ["p-4", "p-5", "p-6", "p-7"]
+
+
+def noted(named_by, owners, rows, of):
+    owners.extend(of.values())
+    return named_by(rows, of)
