@@ -144,9 +144,15 @@ def read_body(body: bytes, shape: Validator[T]) -> T:
 
 
 def decides(
-    path: str, summary: str, parameters: type[Struct], body: type[Struct], answer: type[Struct], handler: Any
+    path: str,
+    summary: str,
+    parameters: type[Struct],
+    body: type[Struct],
+    answer: type[Struct],
+    handler: Any,
+    **told: Any,
 ) -> Route:
-    """Return a route by which an administrator decides."""
+    """Return a route by which an administrator decides; told: what else is told of it."""
     return Route(
         "POST",
         path,
@@ -158,6 +164,7 @@ def decides(
         body=body,
         status=202,
         is_administrative=True,
+        **told,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from annals.agents.publishing.delivering.choosing import DECISION
 from annals.agents.reading.jobs import Jobs
 from annals.agents.reading.replays import REPLAY
 from annals.agents.waiting import ended
 from annals.topics.names import TopicNames
 from annals.workers.clock import SystemClock, new_id
+from annals.workers.jobs.parked import ParkedWork
 from annals.workers.jobs.replays import Replays, ReplayWork
 from annals.workers.jobs.topic import JobTopic
 from annals.workers.settings import client_options
@@ -30,7 +32,7 @@ class JobWiring:
         """Take the settings, the group, who does the work on projections, and what is measured."""
         topic = TopicNames(settings.topic_prefix).jobs
         self.topic: Final = JobTopic(client_options(settings), topic, metrics.job_records_invalid)
-        works = {REPLAY: ReplayWork(settings), **projections.works()}
+        works = {REPLAY: ReplayWork(settings), DECISION: ParkedWork(settings), **projections.works()}
         self.jobs: Final = Jobs(self.topic, members, works, SystemClock(), new_id)
         metrics.jobs_running.set_function(lambda: self.jobs.running)
         self.replays: Final = Replays(settings, self.jobs)

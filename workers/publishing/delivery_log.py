@@ -24,10 +24,11 @@ from annals.topics.keys import partition_of
 from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.ranges import NextRecords, RangeGoneError, bounds
+from annals.workers.kafka.read.settled_ends import settled_end
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, PartitionBatches, measured
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets
-from annals.workers.publishing.delivery_rows import read_rows, read_unsettled
+from annals.workers.publishing.delivery_rows import read_unsettled, rows_between
 from annals.workers.publishing.log import (
     NO_HEADERS,
     KafkaPublishLog,
@@ -86,20 +87,22 @@ class KafkaDeliveryLog(KafkaPublishLog):
             await self._require_reached(client, "rows", where, incarnation)
             return await read_unsettled(client, where, self._kind, incarnation, self._invalid)
 
-    async def rows(self, keep: Callable[[Row], bool]) -> list[Row]:
-        """Return those rows of this journal partition that are to be kept, once no transaction is open.
+    async def rows_since(self, offset: int, take: Callable[[bytes, Row | None], object]) -> int:
+        """Give the records of rows that were committed from an offset on, of all kinds, and return where they end.
+
+        That is where no transaction is open any more: behind a fence nobody else writes rows of this journal partition.
 
         Raises:
             TargetError: the topic is not there.
             UnreachableError: the brokers do not answer.
         """
-
-        def kept(row: Row) -> Row | None:
-            return row if row.kind == self._kind and keep(row) else None
-
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
-            return list((await read_rows(await self._writer.connected(), where, kept, invalid=self._invalid)).values())
+            client = await self._writer.connected()
+            end = await settled_end(client, where)
+            async for _, key, row in rows_between(client, where, offset, end, self._invalid):
+                take(key, row)
+            return end
 
     async def acks(self, offset: int, limit: int) -> AckRun:
         """Return the answers that are there, from an offset on: mostly by one request."""
