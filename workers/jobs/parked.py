@@ -34,12 +34,13 @@ class ParkedWork:
             JournalError, KafkaError: it cannot be done now; what was done by then stays so.
         """
         asked = msgspec.convert(record.request, ParkedDecision)
+        filters: dict[str, Any] = {**asked.choice}
         before = record.progress.get("decided", 0)
 
         def told(count: int) -> None:
             report({**record.progress, "decided": before + count})
 
-        which = asked.name, Choice(**asked.choice), asked.stop_at, asked.by
+        which = asked.name, Choice(**filters), asked.stop_at, asked.by
         if asked.action == REPLAY:
             count = await self._parked.replay(*which, told=told)
         else:
