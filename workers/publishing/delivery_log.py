@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from annals.topics.names import TopicNames
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.kafka.read.ranges import Next
+    from annals.workers.publishing.progress_read import ProgressRead
     from annals.workers.publishing.reached import Reached
 
 
@@ -68,9 +69,10 @@ class KafkaDeliveryLog(KafkaPublishLog):
         reached: Reached,
         kind: str,
         invalid: InvalidRecords = PASSED_OVER,
+        read: ProgressRead | None = None,
     ) -> None:
         """Take what a writer needs, and the kind of the journal."""
-        super().__init__(options, names, journal, partitions, group, name, codec, reached, invalid)
+        super().__init__(options, names, journal, partitions, group, name, codec, reached, invalid, read)
         self._name: str = name
         self._kind = kind
         self._answers = NextRecords()
@@ -229,6 +231,7 @@ class KafkaDeliveryLogs(KafkaPublishLogs):
             self.reached,
             self._kind,
             self._invalid,
+            self._read,
         )
 
     def forget(self, name: str) -> None:
