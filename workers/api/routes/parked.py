@@ -203,7 +203,7 @@ class ParkedRoutes:
         if (begun := await self._begun(call, REPLAY, asked, choice)) is not None:
             return begun
         replaying = self._parked.replay(call.parameters.name, choice, asked.stop_at, by)
-        return _accepted(await with_problems(replaying, ASKED))
+        return _accepted(asked, await with_problems(replaying, ASKED))
 
     async def discard(self, call: Call) -> Answer:
         """Give up."""
@@ -213,7 +213,7 @@ class ParkedRoutes:
         if (begun := await self._begun(call, DISCARD, asked, choice)) is not None:
             return begun
         discarding = self._parked.discard(call.parameters.name, choice, asked.stop_at, by, asked.reason)
-        return _accepted(await with_problems(discarding, ASKED))
+        return _accepted(asked, await with_problems(discarding, ASKED))
 
     async def _begun(
         self, call: Call, action: Literal["replay", "discard"], asked: ParkedReplay, choice: Choice
@@ -268,5 +268,8 @@ def choice_of(asked: ParkedReplay) -> Choice:
     return Choice(cids=cids, **body_filters(asked.where, asked.aggregate))
 
 
-def _accepted(count: int) -> Answer:
+def _accepted(asked: ParkedReplay, count: int) -> Answer:
+    if not count:
+        kinds = kinds_asked_for(asked.aggregate or asked.where)
+        require_known(asked.where, {"type": lambda name: unknown_event(name, kinds)}, "where.")
     return json_answer(ParkedDecided(count), status=202)

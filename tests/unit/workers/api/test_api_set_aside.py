@@ -29,10 +29,10 @@ class Parked:
         return self.number, [7, 8]
 
     async def replay(self, name, choice, stop_at, by):
-        return 1
+        return min(self.number, 1)
 
     async def discard(self, name, choice, stop_at, by, reason):
-        return 1
+        return min(self.number, 1)
 
     async def page(self, name, choice, begin, limit):
         return [], None
@@ -55,8 +55,11 @@ class Jobs:
 class Letters:
     """Takes whatever is decided."""
 
+    def __init__(self, number=1):
+        self.number = number
+
     async def settle(self, action, selection, principal, path, *, reason=None, request_id=None):
-        return Done(1, 0)
+        return Done(self.number, 0)
 
     async def page(self, selection, begin, limit):
         return Page([], None, 0)
@@ -86,10 +89,10 @@ async def test_a_list_of_nothing_of_what_there_is_is_empty():
         assert (status, body[name]) == (200, [])
 
 
-async def answered(path, body, method="POST", *, parked=None, jobs=None):
+async def answered(path, body, method="POST", *, parked=None, jobs=None, letters=None):
     audit = Audit()
     of_parked = ParkedRoutes(parked or Parked(), jobs or Jobs(), audit, SystemClock())
-    routes = (*of_parked.routes(), *DeadLetterRoutes(Letters()).routes())
+    routes = (*of_parked.routes(), *DeadLetterRoutes(letters or Letters()).routes())
     async with serving(routes, Settings(api_port=0), audit=audit) as api:
         return await api(method, path, data=body, headers=HEADERS)
 
@@ -177,3 +180,27 @@ async def test_very_many_are_decided_about_by_a_job_which_is_named_at_once(actio
     full = Jobs(has_room=False)
     status, headers, _ = await answered(f"{PARKED}/{action}", sent, parked=Parked(MOST_AT_ONCE + 1), jobs=full)
     assert (status, headers["Retry-After"]) == (429, "5")
+
+
+@pytest.mark.parametrize("action", ["replay", "discard"])
+@pytest.mark.parametrize(
+    ("where", "path", "said"),
+    [
+        (PARKED, {"type": "PersonRenamd"}, "Is PersonRenamed meant?"),
+        (PARKED, {"type": "PersonRenamed", "kind": "agent"}, "agent has no event 'PersonRenamed'."),
+        (LETTERS, {"type": "RenamePersn"}, "Is RenamePerson meant?"),
+        (LETTERS, {"reason": "not_jsn"}, "Is not_json meant?"),
+    ],
+)
+async def test_a_decision_about_nothing_says_which_filter_has_no_such_value(action, where, path, said):
+    """Goes red when a misspelt type is answered `accepted: 0`, as if somebody else had decided; a list named it."""
+    body = msgspec.json.encode({"all": True, "reason": "sent twice", "where": path})
+    nothing = {"parked": Parked(0), "letters": Letters(0)}
+    status, _, problem = await answered(f"{where}/{action}", body, **nothing)
+    assert (status, problem["code"]) == (400, "invalid_request")
+    ((named, message),) = [(each["path"], each["message"]) for each in problem["errors"]]
+    assert named == f"where.{next(iter(path))}"
+    assert said in message
+    right = msgspec.json.encode({"all": True, "reason": "sent twice", "where": {"since": "2026-11-29T08:00:00Z"}})
+    status, _, answer = await answered(f"{where}/{action}", right, **nothing)
+    assert (status, answer["accepted"]) == (202, 0)

@@ -1,4 +1,4 @@
-"""Progress in a journal partition: each reading goes on where the one before ended, and says what is there all the same."""
+"""Progress in a journal partition: each reading goes on where the one before ended, and says all that is there."""
 
 from collections import Counter
 
