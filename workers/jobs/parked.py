@@ -34,7 +34,7 @@ class ParkedWork:
             JournalError, KafkaError: it cannot be done now; what was done by then stays so.
         """
         asked = msgspec.convert(record.request, ParkedDecision)
-        filters: dict[str, Any] = {**asked.choice}
+        filters: dict[str, Any] = dict(asked.choice.items())
         before = record.progress.get("decided", 0)
 
         def told(count: int) -> None:

@@ -108,7 +108,8 @@ class Readers:
         name = f"p-{self.sent}"
         command = {"kind": "person", "aggregate_id": name, "type": "RegisterPerson", "data": {"name": "Ada"}}
         done = self.cluster.run(self.cluster.environment(), "send", said=json.dumps(command) + "\n")
-        assert done.returncode == 0 and json.loads(done.stdout)["events"], done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert json.loads(done.stdout)["events"], done.stdout
         return name
 
     def asked(self, method: str, path: str, body: Any = None) -> Any:
