@@ -111,9 +111,10 @@ class Decisions:
                     attempts += 1
                 else:
                     await self._write(rows, self._progress)
-            except FencedError:  # nothing of it will be visible
+            except FencedError:
+                if self._progress is not None:  # nothing of this transaction will be visible
+                    self._written.clear()
                 self._progress = None
-                self._written.clear()
                 await self._backoff.wait()
             except UncertainError:
                 self._progress = None
