@@ -1,8 +1,7 @@
 """How far subscriptions are in one journal partition, as it was read: its writers in a process read on from there.
 
 The topic has a record of each commit until it is compacted, and one for each subscription for good. Whoever begins, or
-hears of a subscription that is new, would read all of them each time: with a thousand subscriptions as much as the
-thousand before it did together.
+hears of a subscription that is new, would read all of them each time.
 """
 
 from __future__ import annotations
