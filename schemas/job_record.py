@@ -28,10 +28,10 @@ Text = Annotated[str, Meta(max_length=2_000)]
 class JobRecord(Struct, frozen=True, kw_only=True):
     """One job.
 
-    kind: which work it is (`replay`, `rebuild`, `verify`); subject: on what, for people. request: as the work takes it.
-    worker: the member of the group that reads which runs it; None: the one that did has ended, and another takes it up.
-    takeovers: how many workers were lost while they ran it. beats: grows while a worker is at it. progress: as the work
-    tells it, and goes on from it; result: what it found; error: why it failed.
+    kind: which work it is (`replay`, `rebuild`, `verify`, `parked`); subject: on what, for people. request: as the work
+    takes it. worker: the member of the group that reads which runs it; None: the one that did has ended, and another
+    takes it up. takeovers: how many workers were lost while they ran it. beats: grows while a worker is at it.
+    progress: as the work tells it, and goes on from it; result: what it found; error: why it failed.
     """
 
     id: JobId

@@ -31,17 +31,22 @@ from processes import (
 )
 from whole_topics import records_of
 
-# A worker with other constants or fewer kinds, {"module:name": value}, with lines run first, {"exec": lines}, or with
-# another session of the process that reads, {"reading_session_ms": milliseconds}.
+# A worker with other constants or fewer kinds, {"module:name": value}, with lines run first, {"exec": lines}, with
+# another session of the process that reads, {"reading_session_ms": milliseconds}, or with that process deciding about
+# more parked events than so many in jobs, {"parked_at_once": number}.
 LAUNCHER = """
 import importlib, json, sys
 patches = json.loads(sys.argv.pop(1))
 exec(patches.pop("exec", ""))
+at_once = patches.pop("parked_at_once", None)
 if session_ms := patches.pop("reading_session_ms", 0):
     from annals.workers import reader, reader_process
     reader.READING_SESSION_TIMEOUT_MS = session_ms
     child = "import sys; from annals.workers import reader, reader_child; "
-    child += f"reader.READING_SESSION_TIMEOUT_MS = {session_ms}; reader_child.main(sys.argv[1:])"
+    child += f"reader.READING_SESSION_TIMEOUT_MS = {session_ms}; "
+    if at_once is not None:
+        child += f"from annals.workers.api.routes import parked; parked.MOST_AT_ONCE = {at_once}; "
+    child += "reader_child.main(sys.argv[1:])"
     reader_process.PROGRAM = ("-P", "-c", child)
 for name, value in patches.items():
     module, attribute = name.split(":")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from annals.agents.reading.ports import NotReadyError
 from annals.topics.names import TopicNames
 from annals.workers.api.peers import reached_route
-from annals.workers.api.projection_routes import projection_routes
+from annals.workers.api.projection_routes import Late, projection_routes
 from annals.workers.api.routes.acks import AckRoutes
 from annals.workers.api.routes.reactions import ReactionRoutes
 from annals.workers.api.routes.subscriptions import SubscriptionRoutes
@@ -138,7 +138,7 @@ class ReaderApi:
             *SubscriptionRoutes(administration).routes(),
             *AckRoutes(self._acks, shards).routes(),
             *ReactionRoutes(processes).routes(),
-            *self._set_aside.routes(),
+            *self._set_aside.routes(cast("Any", Late(jobs))),
         )
 
 

@@ -11,6 +11,7 @@ in this process, and a former owner's is fenced where its publisher was, before 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -19,9 +20,12 @@ import structlog
 from annals.agents.ports import UnreachableError
 from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.reading.ports import RUN_EVENTS
+from annals.agents.waiting import ended
 from annals.schemas.subscription import STREAM
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from annals.agents.deciding.decider import Decider
     from annals.agents.pace import Pace
     from annals.agents.ports import Clock
@@ -29,9 +33,12 @@ if TYPE_CHECKING:
     from annals.agents.publishing.ports import PublishLog
     from annals.agents.publishing.roster import Roster
     from annals.agents.publishing.selection import Selected, Subscribed
+    from annals.agents.publishing.share import Share
     from annals.agents.reading.found import JournalEvent
     from annals.agents.reading.ports import JournalSource
     from annals.schemas.progress import Progress
+
+    _Looked = tuple[set[Subscribed], dict[Subscribed, Progress]]
 
 ANSWERS_LOOK_S: Final = 1.0
 
@@ -39,23 +46,25 @@ log = structlog.get_logger(__name__)
 
 
 class Joining:
-    """Finds who joins what is live, who comes to rest with it, and whom an answer wakes.
-
-    is_looking: whether there is more of the journal to look at for those that come to rest.
-    """
+    """Finds who joins what is live, who comes to rest with it, and whom an answer wakes."""
 
     def __init__(
-        self, source: JournalSource, decider: Decider[Any], catching: CatchingUp, clock: Clock, pace: Pace
+        self, source: JournalSource, decider: Decider[Any], catching: CatchingUp, clock: Clock, pace: Pace, share: Share
     ) -> None:
-        """Take the journal, those that catch up or deliver, and how much a transaction may hold."""
+        """Take the journal, those that catch up or deliver, and how much a transaction may hold.
+
+        share: of the process's time, that the journal is looked at in for those that are far behind.
+        """
         self._pace = pace
         self._source = source
         self._decider = decider
         self._catching = catching
         self._clock = clock
         self._looked_at = -ANSWERS_LOOK_S
+        self._share = share
+        self._looking: asyncio.Task[list[_Looked]] | None = None
+        self._wanting: set[Subscribed] = set()  # something of it is where it stands
         self._reached: dict[Subscribed, Progress] = {}
-        self.is_looking = False
 
     async def leaving(self, writer: PublishLog, roster: Roster, live: Progress) -> dict[str, Progress]:
         """Return the progress of those that stop to be live, or to rest, or begin to be delivered here.
@@ -112,38 +121,71 @@ class Joining:
         """Return those whose delivery has ended since nothing was to do, with the progress that is to be written.
 
         It is one at rest where nothing comes up to what is live; not at rest, where something does: its delivery goes
-        on there. The journal between is read once for all of them, some runs in each step: more than what is live moves
-        on in it. Those that are nearest come first, and those that are furthest with them.
+        on there. The last run before what is live is looked at here; what is further back, between the steps.
         """
-        ended = self._catching.at_rest()
-        known, self._reached, self.is_looking = self._reached, {}, False
-        if not ended:
-            return {}
-        looked_at = {each: known.get(each) or ended[each.name] for each in roster.behind() if each.name in ended}
-        found: dict[Subscribed, Progress] = {}
-        for nearest in (max, max, min, min):
-            far = {each: own for each, own in looked_at.items() if own.position < live}
-            if not far:
-                break
-            begin = nearest(own.position for own in far.values())
-            run = await self._source.events_from(begin, RUN_EVENTS)
-            until = min(run.next_offset, live)
-            here = {each: own for each, own in far.items() if begin <= own.position < until}
-            selected = await select_in_turns(
-                [event for event in run.events if event.offset < live],
-                [(each, own.position) for each, own in here.items()],
-                self._decider,
-            )
-            self.is_looking |= bool(here)
-            for each, own in here.items():
-                if wanted(selected, each.name):
-                    found[each] = looked_at.pop(each)
-                else:
-                    looked_at[each] = msgspec.structs.replace(own, position=until, cid=None)
+        self._take_up()
+        known = self._catching.at_rest()
+        looked_at = {
+            each: self._reached.get(each) or known[each.name] for each in roster.behind() if each.name in known
+        }
+        found = {each: looked_at.pop(each) for each in self._wanting if each in looked_at}
+        near = {each: own for each, own in looked_at.items() if live - RUN_EVENTS <= own.position < live}
+        if near:
+            wanting, reached = await self._look(near, min, live)
+            found |= {each: looked_at.pop(each) for each in wanting}
+            looked_at |= reached
         at_rest = {each: own for each, own in looked_at.items() if own.position >= live}
+        self._wanting = set()
         self._reached = {each: own for each, own in looked_at.items() if each not in at_rest}
-        self.is_looking &= bool(self._reached)
+        if self._reached and self._looking is None:
+            self._looking = asyncio.create_task(self._look_back(dict(self._reached), live), name="look for rest")
         return found | {each: msgspec.structs.replace(own, is_resting=True) for each, own in at_rest.items()}
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Return what runs."""
+        return [] if self._looking is None else [self._looking]
+
+    async def stop(self) -> None:
+        """End what works beside the steps, those that catch up behind the transactions that they have under way."""
+        if self._looking is not None:
+            await ended(self._looking)
+            self._looking = None
+        await self._catching.stop()
+
+    def _take_up(self) -> None:
+        """Take note of what a look between the steps has found; raises why it could not go on."""
+        if self._looking is not None and self._looking.done():
+            looking, self._looking = self._looking, None
+            for wanting, reached in looking.result():
+                self._wanting |= wanting
+                self._reached |= reached
+
+    async def _look_back(self, far: dict[Subscribed, Progress], live: int) -> list[_Looked]:
+        """Look at two runs of the journal, as all that catches up: those that are nearest come first, and the furthest.
+
+        Each run is read once for all of them.
+        """
+        async with self._share.turn():
+            looked = [await self._look(far, max, live)]
+            far = {each: own for each, own in (far | looked[0][1]).items() if each not in looked[0][0]}
+            return [*looked, await self._look(far, min, live)] if far else looked
+
+    async def _look(
+        self, behind: Mapping[Subscribed, Progress], choose: Callable[[Iterable[int]], int], live: int
+    ) -> _Looked:
+        """Look at one run, from a position that is chosen; return who wants something of it, and who has passed it."""
+        begin = choose(own.position for own in behind.values())
+        run = await self._source.events_from(begin, RUN_EVENTS)
+        until = min(run.next_offset, live)
+        here = {each: own for each, own in behind.items() if begin <= own.position < until}
+        selected = await select_in_turns(
+            [event for event in run.events if event.offset < live],
+            [(each, own.position) for each, own in here.items()],
+            self._decider,
+        )
+        wanting = {each for each in here if wanted(selected, each.name)}
+        passed = {each: own for each, own in here.items() if each not in wanting}
+        return wanting, {each: msgspec.structs.replace(own, position=until, cid=None) for each, own in passed.items()}
 
     async def answered(self, writer: PublishLog, roster: Roster) -> set[str]:
         """Return those at rest in whose topic there are answers, late or misplaced ones: now and then, none else."""

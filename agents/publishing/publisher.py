@@ -97,7 +97,7 @@ class Publisher:
         self._writer: PublishLog | None = None
         self._pace = Pace(self._clock, self._log, most_events, "events")
         self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering, self._pace, subscriptions)
-        self._joining = Joining(source, decider, self._catching, clock, self._pace)
+        self._joining = Joining(source, decider, self._catching, clock, self._pace, share)
         self._pausing: set[asyncio.Task[None]] = set()
         self._may_run = asyncio.Event()
         self._may_run.set()
@@ -129,8 +129,8 @@ class Publisher:
 
     def _has_more(self) -> bool:
         """Whether there is anything for the live writer; those that are delivered have writers of their own."""
-        to_join = any(not each.is_delivered for each in self._roster.behind())
-        return to_join or self._source.status().offset > self.position
+        is_behind = self._source.status().offset > self.position
+        return is_behind or any(not each.is_delivered for each in self._roster.behind())
 
     async def run(self) -> None:
         """Publish until the task is cancelled, or the progress is not of this journal."""
@@ -153,7 +153,7 @@ class Publisher:
             except StoppedError as error:
                 self._become(STOPPED, str(error))
                 self._log.error("publisher stopped", reason=str(error))
-                await self._catching.stop()
+                await self._joining.stop()
                 return
             except (JournalError, NotReadyError, BrokenChainError) as error:
                 self._note(error)
@@ -170,7 +170,7 @@ class Publisher:
         """Let the transactions under way end, and begin no others: the partition may move."""
         self._may_run.clear()
         async with self._stepping:
-            await self._catching.stop()
+            await self._joining.stop()
 
     def resume(self) -> None:
         """Go on after `suspend`: the partition stayed."""
@@ -178,7 +178,7 @@ class Publisher:
 
     async def close(self) -> None:
         """Close the connections. `run` must have ended or been cancelled."""
-        await self._catching.stop()
+        await self._joining.stop()
         for task in self._pausing:
             task.cancel()
         if self._writer is not None:
@@ -216,7 +216,7 @@ class Publisher:
             StoppedError: the progress is not of this journal.
         """
         self._become(OPENING, self.reason if self._is_unreachable else "reading the subscriptions")
-        await self._catching.stop()
+        await self._joining.stop()
         if self._writer is not None:
             await self._writer.close()
         self._writer = self._logs.live()
@@ -290,7 +290,7 @@ class Publisher:
             self._live, self._is_uncommitted = after, True
         self._halt_all({name: halt.reason for name, halt in selected.halts.items()})
         self._tell([*there.live, *there.joining, *there.at_rest])
-        return has_moved or bool(changes) or self._joining.is_looking
+        return has_moved or bool(changes)
 
     async def _participants(self, writer: PublishLog) -> Participants:
         """Return whose step it is, and begin what is to catch up."""
@@ -398,5 +398,5 @@ class Publisher:
             self._source.until_behind(self._live.position),
             self._subscriptions.until_changed(self._roster.known),
             timeout_s=LOOK_S,
-            tasks=self._catching.tasks(),
+            tasks=[*self._catching.tasks(), *self._joining.tasks()],
         )

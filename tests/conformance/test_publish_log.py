@@ -267,7 +267,14 @@ async def test_rows_are_those_of_the_kind_the_partition_and_the_incarnation(site
     await log.deliver(DeliveryWrites({row_key(settled): None}, Progress(5, None, 1), AT_MS))
     rows, since = await log.unsettled(1)
     assert (list(rows), since) == ([kept], {row_key(parked).encode(): AT_MS})
-    assert await log.rows(lambda row: row.incarnation == 1) == [kept, parked]
+    newest: dict[bytes, Row | None] = {}
+    end = await log.rows_since(-1, newest.__setitem__)
+    expected = [kept, parked, row(5, incarnation=2), row(6, kind="agent")]
+    assert newest == {row_key(each).encode(): each for each in expected} | {row_key(settled).encode(): None}
+    newest.clear()
+    await log.deliver(deliver(6, row(8)))
+    assert await log.rows_since(end, newest.__setitem__) > end
+    assert newest == {row_key(row(8)).encode(): row(8)}
 
 
 async def test_an_older_delivery_is_fenced_and_nothing_of_it_is_seen(site: Site) -> None:

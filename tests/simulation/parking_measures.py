@@ -13,24 +13,12 @@ from annals.schemas import delivery
 from annals.workers.publishing import parked
 from annals.workers.publishing.delivery_log import KafkaDeliveryLog
 from annals.workers.publishing.parked import ParkedService
+from annals.workers.publishing.parked_decisions import Decisions
 
 
 def rows_behind_the_fence(patch: pytest.MonkeyPatch) -> None:
     """Rows are not read again behind the fence: those that were found before are decided about, whatever they are."""
-    found: dict[parked.Attempt, Any] = {}
-    rows = ParkedService._rows
-
-    async def noted(self: Any, *asked: Any) -> Any:
-        here = await rows(self, *asked)
-        found.update(here)
-        return here
-
-    async def still_parked(writer: Any, attempts: Any) -> list[Any]:
-        del writer
-        return [found[each] for each in attempts]
-
-    patch.setattr(ParkedService, "_rows", noted)
-    patch.setattr(parked, "_still_parked", still_parked)
+    patch.setattr(Decisions, "_take", lambda self, key, row: None)
 
 
 def uncertain_looked_at(patch: pytest.MonkeyPatch) -> None:

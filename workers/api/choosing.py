@@ -59,16 +59,16 @@ def listed_filters(asked: Struct) -> dict[str, Any]:
     return {name: recorded_at(value) if isinstance(value, datetime) else value for name, value in given.items()}
 
 
-def require_known(asked: Any, unknown: Mapping[str, Callable[[Any], str | None]]) -> None:
-    """Refuse filters that there is no value for. For a first page that is empty: anything may have been set aside.
+def require_known(asked: Any, unknown: Mapping[str, Callable[[Any], str | None]], path: str = "") -> None:
+    """Refuse filters that there is no value for. For who found none: anything may have been set aside.
 
-    unknown: by filter, what says what is wrong with its value, and None where nothing is.
+    unknown: by filter, what says what is wrong with its value, and None where nothing is. path: before their names.
 
     Raises:
         Problem: 400; each is named with what was meant.
     """
     said = {name: say(value) for name, say in unknown.items() if (value := getattr(asked, name)) is not None}
-    if wrong := [InvalidMember(name, message) for name, message in said.items() if message is not None]:
+    if wrong := [InvalidMember(path + name, message) for name, message in said.items() if message is not None]:
         raise all_invalid(wrong)
 
 
@@ -145,9 +145,15 @@ def read_body(body: bytes, shape: Validator[T]) -> T:
 
 
 def decides(
-    path: str, summary: str, parameters: type[Struct], body: type[Struct], answer: type[Struct], handler: Handler
+    path: str,
+    summary: str,
+    parameters: type[Struct],
+    body: type[Struct],
+    answer: type[Struct],
+    handler: Handler,
+    **told: Any,
 ) -> Route:
-    """Return a route by which an administrator decides."""
+    """Return a route by which an administrator decides; told: what else is told of it."""
     return Route(
         "POST",
         path,
@@ -159,6 +165,7 @@ def decides(
         body=body,
         status=202,
         is_administrative=True,
+        **told,
     )
 
 

@@ -140,5 +140,5 @@ def described_of_all() -> tuple[Route, ...]:
         *AckRoutes(nothing, nothing).routes(),
         *ReactionRoutes(nothing).routes(),
     )
-    set_aside = (*ParkedRoutes(nothing, nothing, nothing).routes(), *DeadLetterRoutes(nothing).routes())
+    set_aside = (*ParkedRoutes(nothing, nothing, nothing, nothing).routes(), *DeadLetterRoutes(nothing).routes())
     return (*routes_over(nothing, nothing, Settings().max_command_bytes, nothing), *projected, *subscribed, *set_aside)

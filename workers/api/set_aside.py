@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from annals.agents.reading.jobs import Jobs
     from annals.workers.api.http.routing import Route
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.publishing.compacted_views import CompactedViews
@@ -50,10 +51,10 @@ class SetAside:
         self._watch = DeadLetterWatch(options, names, DeadLetterMetrics(registry), self._letters.settled)
         self._watching: asyncio.Task[None] | None = None
 
-    def routes(self) -> tuple[Route, ...]:
-        """Return them."""
+    def routes(self, jobs: Jobs) -> tuple[Route, ...]:
+        """Return them; jobs: of what takes longer than a request."""
         return (
-            *ParkedRoutes(self._parked, self._audit, SystemClock()).routes(),
+            *ParkedRoutes(self._parked, jobs, self._audit, SystemClock()).routes(),
             *DeadLetterRoutes(self._letters).routes(),
         )
 

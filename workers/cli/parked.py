@@ -32,7 +32,7 @@ from annals.workers.cli.output import flush, print_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from annals.agents.publishing.delivering.choosing import Choice, Place
+    from annals.agents.publishing.delivering.choosing import Choice, Parked, Place
     from annals.workers.publishing.parked import ParkedService
     from annals.workers.publishing.parked_list import Found
     from annals.workers.settings import Settings
@@ -62,7 +62,10 @@ def parked() -> None:
 def list_(
     settings: Settings, name: str, reason: str | None, limit: int, cursor: str | None, *, as_json: bool, **where: Any
 ) -> int:
-    """List what is parked of the subscription NAME, by partition in the order of parking, a page at a time."""
+    """List what is parked of the subscription NAME, by partition in the order of parking, a page at a time.
+
+    A line ends with partition and offset of the record, which --stop-at takes.
+    """
     choice, begin = _choice(reason=reason, **where), _place(cursor)
     found, following = _run(settings, lambda service: service.page(name, choice, begin, limit))
     if not found and cursor is None:
@@ -73,7 +76,9 @@ def list_(
         return DONE
     for each in found:
         named = (each.kind, each.aggregate_id, str(each.version), each.type, each.reason, each.parked_at)
-        click.echo(f"{each.cid}  {'  '.join(text or NOT_SHOWN for text in named)}  {each.attempts} attempts")
+        click.echo(
+            f"{each.cid}  {'  '.join(text or NOT_SHOWN for text in named)}  {each.attempts} attempts  {_where(each)}"
+        )
     if after is not None:
         click.echo(f"annals: there are more: --cursor {after}", err=True)
     return DONE
@@ -209,6 +214,11 @@ async def _record(settings: Settings, name: str, action: str, by: str, chosen: d
         await audit.write(Decision(new_id(), by, "POST", f"parked {action}", at, None, None, action, name, chosen, why))
     finally:
         await audit.stop()
+
+
+def _where(parked: Parked) -> str:
+    """Return partition and offset of a record in `parked.<name>`, as far as it is there."""
+    return f"{parked.partition}-{NOT_SHOWN if parked.offset is None else parked.offset}"
 
 
 def _choice(*, reason: str | None, **where: Any) -> Choice:

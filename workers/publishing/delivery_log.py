@@ -25,10 +25,11 @@ from annals.topics.keys import partition_of
 from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.ranges import NextRecords, RangeGoneError, bounds
+from annals.workers.kafka.read.settled_ends import settled_end
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, PartitionBatches, measured
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets
-from annals.workers.publishing.delivery_rows import is_row_of, read_rows, read_unsettled, records_of
+from annals.workers.publishing.delivery_rows import is_row_of, read_unsettled, rows_between
 from annals.workers.publishing.log import (
     NO_HEADERS,
     KafkaPublishLog,
@@ -36,7 +37,7 @@ from annals.workers.publishing.log import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from aiokafka.client import AIOKafkaClient
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from annals.topics.names import TopicNames
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.kafka.read.ranges import Next
+    from annals.workers.publishing.progress_read import ProgressRead
     from annals.workers.publishing.reached import Reached
 
 
@@ -69,9 +71,10 @@ class KafkaDeliveryLog(KafkaPublishLog):
         reached: Reached,
         kind: str,
         invalid: InvalidRecords = PASSED_OVER,
+        read: ProgressRead | None = None,
     ) -> None:
         """Take what a writer needs, and the kind of the journal."""
-        super().__init__(options, names, journal, partitions, group, name, codec, reached, invalid)
+        super().__init__(options, names, journal, partitions, group, name, codec, reached, invalid, read)
         self._name: str = name
         self._kind = kind
         self._answers = NextRecords()
@@ -88,32 +91,22 @@ class KafkaDeliveryLog(KafkaPublishLog):
             await self._require_reached(client, where, {ROWS: partial(is_row_of, self._kind)}, incarnation)
             return await read_unsettled(client, where, self._kind, incarnation, self._invalid)
 
-    async def rows(self, keep: Callable[[Row], bool]) -> list[Row]:
-        """Return those rows of this journal partition that are to be kept, once no transaction is open.
+    async def rows_since(self, offset: int, take: Callable[[bytes, Row | None], object]) -> int:
+        """Give the records of rows that were committed from an offset on, of all kinds, and return where they end.
+
+        That is where no transaction is open any more: behind a fence nobody else writes rows of this journal partition.
 
         Raises:
             TargetError: the topic is not there.
             UnreachableError: the brokers do not answer.
         """
-
-        def kept(row: Row) -> Row | None:
-            return row if row.kind == self._kind and keep(row) else None
-
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
-            return list((await read_rows(await self._writer.connected(), where, kept, invalid=self._invalid)).values())
-
-    async def written(self, rows: Collection[Row]) -> list[Row]:
-        """Return those of some rows that were written just so and committed, whatever was written behind them.
-
-        Raises:
-            as `rows`.
-        """
-        wanted = set(rows)
-        with reaching("deliveries"):
-            where = await self._here(self._names.deliveries(self._name))
-            records = records_of(await self._writer.connected(), where, is_settled=True, invalid=self._invalid)
-            return [row async for _, row in records if row in wanted]
+            client = await self._writer.connected()
+            end = await settled_end(client, where)
+            async for _, key, row in rows_between(client, where, offset, end, self._invalid):
+                take(key, row)
+            return end
 
     async def acks(self, offset: int, limit: int) -> AckRun:
         """Return the answers that are there, from an offset on: mostly by one request."""
@@ -240,6 +233,7 @@ class KafkaDeliveryLogs(KafkaPublishLogs):
             self.reached,
             self._kind,
             self._invalid,
+            self._read,
         )
 
     def forget(self, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import aclosing
 from heapq import merge
 from operator import attrgetter
 from sys import getsizeof
@@ -58,16 +59,25 @@ async def records_of(
     invalid: takes note of records that are none.
     """
     end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
-    async for offset, key, value, _ in records_until(client, where, -1, end):
-        if value is None:
-            yield key or b"", None
-            continue
-        try:
-            row = decode_row(key, value)
-        except ValueError as error:  # whoever wrote it: nothing is known by it
-            invalid.note(where, offset, str(error))
-            continue
-        yield key or b"", row
+    async for _, key, row in rows_between(client, where, -1, end, invalid):
+        yield key, row
+
+
+async def rows_between(
+    client: AIOKafkaClient, where: TopicPartition, start: int, end: int, invalid: InvalidRecords = PASSED_OVER
+) -> AsyncGenerator[tuple[int, bytes, Row | None], None]:
+    """Yield the committed records from an offset (-1: the first) to below another one: offset, key and row."""
+    async with aclosing(records_until(client, where, start, end)) as records:
+        async for offset, key, value, _ in records:
+            if value is None:
+                yield offset, key or b"", None
+                continue
+            try:
+                row = decode_row(key, value)
+            except ValueError as error:  # whoever wrote it: nothing is known by it
+                invalid.note(where, offset, str(error))
+                continue
+            yield offset, key or b"", row
 
 
 def is_row_of(kind: str, _: int, record: Record) -> bool:

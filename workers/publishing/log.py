@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 from annals.agents.ports import LostEndError, UnreachableError
 from annals.agents.publishing.ports import TargetError
 from annals.agents.publishing.records import encoded
-from annals.schemas.progress import LIVE, decode_progress, encode_progress, name_of, progress_key
+from annals.schemas.progress import LIVE, encode_progress, progress_key
 from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
 from annals.topics.names import publisher_id
@@ -19,10 +19,11 @@ from annals.workers.kafka.connections import partitions_soon
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds
-from annals.workers.kafka.read.settled_ends import records_until, settled_end
+from annals.workers.kafka.read.settled_ends import settled_end
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.publishing.progress_read import ProgressRead
 from annals.workers.publishing.reached import PartitionLostEndError, Reached, progress_of
 
 if TYPE_CHECKING:
@@ -61,11 +62,12 @@ class KafkaPublishLog:
         codec: str,
         reached: Reached,
         invalid: InvalidRecords = PASSED_OVER,
+        read: ProgressRead | None = None,
     ) -> None:
         """Take aiokafka client options, the journal partition, of how many it is one, and the group of its offsets.
 
         reached: of each partition that was written, the offset behind the last record: shared by a partition's writers.
-        invalid: takes note of records that are none.
+        invalid: takes note of records that are none. read: the progress as it was read before, by any of these writers.
         """
         topic, partition = journal
         self._names = names
@@ -75,6 +77,7 @@ class KafkaPublishLog:
         self._codec = codec
         self._reached = reached
         self._invalid = invalid
+        self._read = read or ProgressRead(journal, invalid)
         self._writer = TransactionalWriter(options, publisher_id(topic, partition, name), [names.progress, topic])
         self._named: dict[str, TopicPartition] = {}
         self._name = name
@@ -86,23 +89,12 @@ class KafkaPublishLog:
 
     async def progress(self, *, is_settled: bool = True) -> dict[str, Progress]:
         """Return the newest progress in this journal partition by name."""
-        found: dict[str, Progress] = {}
         with reaching("progress"):
             client = await self._writer.connected()
             where = await self._progress_partition()
             known = await self._require_progress(client, where) if is_settled else None
             end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
-            async for offset, key, value, _ in records_until(client, where, -1, end):
-                name = name_of(key, *self._journal)
-                if name is None:
-                    continue
-                if value is None:
-                    found.pop(name, None)
-                    continue
-                try:
-                    found[name] = decode_progress(value)
-                except ValueError as error:  # whoever wrote it: nothing is known by it
-                    self._invalid.note(where, offset, str(error))
+            found = await self._read.until(client, where, end)
         if self._name is None and known is not None and (LIVE not in found or found[LIVE].position < known):
             there = found[LIVE].position if LIVE in found else "none"
             raise PartitionLostEndError(
@@ -307,6 +299,7 @@ class KafkaPublishLogs:
         self._codec = codec
         self.reached = Reached()
         self._invalid = invalid
+        self._read = ProgressRead(self._journal, invalid)
 
     def live(self) -> KafkaPublishLog:
         """Return the writer of what is live."""
@@ -332,4 +325,5 @@ class KafkaPublishLogs:
             self._codec,
             self.reached,
             self._invalid,
+            self._read,
         )

@@ -79,12 +79,7 @@ class ParkedList:
         Each is yielded once, as it was known when this began. No more is read than they need: mostly that is nothing,
         and the topic has 30 days of what was decided long ago.
         """
-        meant = {
-            key: row
-            async for some in in_turns(list(self._rows.items()), ROWS_A_TURN)
-            for key, row in some
-            if self._may_mean(key, row)
-        }
+        meant = {key: row async for key, row in self.meant()}
         if not meant:
             return
         number, oldest = self._parked[1], await self._oldest()
@@ -111,6 +106,14 @@ class ParkedList:
                 yield Found(Place(number, 1, offset), parked, key, value, section)
                 if not wanted:
                     return
+
+    async def meant(self) -> AsyncGenerator[tuple[bytes, UnsettledRow], None]:
+        """Yield the rows that are parked and meant, as far as they tell, as they were known when this began."""
+        async with aclosing(in_turns(list(self._rows.items()), ROWS_A_TURN)) as turns:
+            async for some in turns:
+                for key, row in some:
+                    if self._may_mean(key, row):
+                        yield key, row
 
     async def _near(self, wanted: Mapping[bytes, UnsettledRow], end: int) -> list[Found] | None:
         """Return the wanted ones, where all are near the times of their rows; None: they must be looked for everywhere.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, Protocol
+
+from msgspec import Meta, Struct
 
 from annals.agents.publishing.delivering.records import moment_at
 from annals.schemas.delivery import PARKED
+from annals.schemas.subscription import MOST_PARTITIONS
 from annals.schemas.values.moments import recorded_at
+from annals.schemas.values.numbers import From0
 
 if TYPE_CHECKING:
     from annals.schemas.delivery import Row
@@ -36,6 +40,7 @@ class Place(NamedTuple):
 
 
 FIRST: Final = Place()
+Filter = Literal["kind", "type", "reason", "since", "until"]
 
 
 class Described(Protocol):
@@ -86,6 +91,25 @@ class Choice(NamedTuple):
             and (self.since is None or recorded_at(moment_at(row.at)) >= self.since)
             and (self.until is None or recorded_at(moment_at(row.at)) < self.until)
         )
+
+
+DECISION: Final = "parked"
+"""The kind of jobs that decide about very many parked events."""
+
+
+class ParkedDecision(Struct, frozen=True, forbid_unknown_fields=True):
+    """What such a job is asked for.
+
+    choice: the members of a `Choice` that are given. stop_at: by partition of `parked.<name>` the offset from which on
+    nothing is meant. why: of a discard.
+    """
+
+    name: str
+    action: Literal["replay", "discard"]
+    choice: dict[Filter, str]
+    stop_at: Annotated[list[From0], Meta(max_length=MOST_PARTITIONS)]
+    by: str
+    why: str | None = None
 
 
 def parked_of(row: Row, partition: int, offset: int | None) -> Parked:

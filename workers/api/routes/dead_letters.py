@@ -244,6 +244,10 @@ class DeadLetterRoutes:
             ),
             ASKED,
         )
+        if not done.accepted and not done.refused:
+            kinds = kinds_asked_for(asked.aggregate or asked.where)
+            unknown = {"type": lambda name: unknown_command(name, kinds), "reason": unknown_reason}
+            require_known(asked.where, unknown, "where.")
         return json_answer(DeadLettersSettled(done.accepted, done.refused), status=202)
 
 

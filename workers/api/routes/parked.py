@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, get_args
 from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta, Struct
 
-from annals.agents.publishing.delivering.choosing import FIRST, Choice, Place
+from annals.agents.publishing.delivering.choosing import DECISION, FIRST, Choice, Filter, ParkedDecision, Place
+from annals.agents.reading.jobs import TooManyJobsError
 from annals.schemas.audit import Decision
 from annals.schemas.cid import parse_cid
 from annals.schemas.data.validation import Validator
@@ -36,6 +37,7 @@ from annals.workers.api.http.parameters import CursorText, Id, Kind, Limit, Sinc
 from annals.workers.api.http.problems import invalid, not_found
 from annals.workers.api.http.routing import Answer, Route, Scope
 from annals.workers.api.http.shapes import CidText, RecordedAt
+from annals.workers.api.routes.jobs import JOBS, LOCATION, too_many
 from annals.workers.api.routes.subscriptions import with_problems
 from annals.workers.registry import unknown_event
 
@@ -43,12 +45,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from annals.agents.ports import Clock
+    from annals.agents.reading.jobs import Jobs
     from annals.workers.api.audit import AuditLog
     from annals.workers.api.http.routing import Call
 
 ASKED: Final = "parked events"
 PATH: Final = "/v1/subscriptions/{name}/parked"
 MOST_CIDS: Final = 10_000
+MOST_AT_ONCE: Final = 10_000  # decided about while a request waits: some seconds
 _CURSOR: Final = re.compile(r"([0-9]{1,9})-([01])-([0-9]{1,18})", re.ASCII)
 
 
@@ -123,7 +127,10 @@ DISCARDS: Final = Validator(ParkedDiscard)
 
 
 class ParkedDecided(Struct, frozen=True):
-    """How many events this request has decided about."""
+    """How many events this request has decided about, or is to: where a `Location` is given, a job is at it.
+
+    Its result is how many it decided about; others may have been faster.
+    """
 
     accepted: int
 
@@ -133,6 +140,9 @@ class Parked(Protocol):
 
     async def page(self, name: str, choice: Choice, begin: Place, limit: int) -> tuple[Sequence[Any], Place | None]:
         """Return some, and where the next page begins."""
+
+    async def meant(self, name: str, choice: Choice, stop_at: int | None) -> tuple[int, list[int]]:
+        """Return how many there are, and by partition the offset that they are before."""
 
     async def replay(self, name: str, choice: Choice, stop_at: int | None, by: str) -> int:
         """Have them delivered again."""
@@ -144,9 +154,10 @@ class Parked(Protocol):
 class ParkedRoutes:
     """Routes of parked events."""
 
-    def __init__(self, parked: Parked, audit: AuditLog, clock: Clock) -> None:
-        """Take who has them, and where decisions are recorded."""
+    def __init__(self, parked: Parked, jobs: Jobs, audit: AuditLog, clock: Clock) -> None:
+        """Take who has them, what decides about very many, and where decisions are recorded."""
         self._parked = parked
+        self._jobs = jobs
         self._audit = audit
         self._clock = clock
 
@@ -154,11 +165,12 @@ class ParkedRoutes:
         """Return them."""
         again = "Deliver parked events again, as they are in the journal now."
         discard = "Give parked events up, and let the next ones of their aggregates go."
+        told = {"answers_with": (LOCATION,)}
         return (
             Route("GET", PATH, Scope.READ, "Parked events of a subscription.", Listed, ParkedEvents, self.list),
             Route("GET", f"{PATH}/{{cid}}", Scope.READ, "A parked event.", One, ParkedEvent, self.get),
-            decides(f"{PATH}/replay", again, OfSubscription, ParkedReplay, ParkedDecided, self.replay),
-            decides(f"{PATH}/discard", discard, OfSubscription, ParkedDiscard, ParkedDecided, self.discard),
+            decides(f"{PATH}/replay", again, OfSubscription, ParkedReplay, ParkedDecided, self.replay, **told),
+            decides(f"{PATH}/discard", discard, OfSubscription, ParkedDiscard, ParkedDecided, self.discard, **told),
         )
 
     async def list(self, call: Call) -> Answer:
@@ -188,16 +200,38 @@ class ParkedRoutes:
         asked = read_body(call.body, REPLAYS)
         choice, by = choice_of(asked), call.principal.name
         await self._record(call, REPLAY, asked)
+        if (begun := await self._begun(call, REPLAY, asked, choice)) is not None:
+            return begun
         replaying = self._parked.replay(call.parameters.name, choice, asked.stop_at, by)
-        return _accepted(await with_problems(replaying, ASKED))
+        return _accepted(asked, await with_problems(replaying, ASKED))
 
     async def discard(self, call: Call) -> Answer:
         """Give up."""
         asked = read_body(call.body, DISCARDS)
         choice, by = choice_of(asked), call.principal.name
         await self._record(call, DISCARD, asked)
+        if (begun := await self._begun(call, DISCARD, asked, choice)) is not None:
+            return begun
         discarding = self._parked.discard(call.parameters.name, choice, asked.stop_at, by, asked.reason)
-        return _accepted(await with_problems(discarding, ASKED))
+        return _accepted(asked, await with_problems(discarding, ASKED))
+
+    async def _begun(
+        self, call: Call, action: Literal["replay", "discard"], asked: ParkedReplay, choice: Choice
+    ) -> Answer | None:
+        """Begin a job where very many are meant, and answer how many; None: they are few enough for this request."""
+        if not asked.all:
+            return None
+        name = call.parameters.name
+        count, stop_at = await with_problems(self._parked.meant(name, choice, asked.stop_at), ASKED)
+        if count <= MOST_AT_ONCE:
+            return None
+        filters: dict[Filter, str] = {each: value for each in get_args(Filter) if (value := getattr(choice, each))}
+        wish = ParkedDecision(name, action, filters, stop_at, call.principal.name, asked.reason)
+        try:
+            job = await self._jobs.start(DECISION, f"{action} what is parked of {name}", msgspec.to_builtins(wish))
+        except TooManyJobsError as error:
+            raise too_many(error) from None
+        return json_answer(ParkedDecided(count), status=202, location=f"{JOBS}/{job.id}")
 
     async def _record(self, call: Call, action: str, asked: ParkedReplay) -> None:
         """Record who decides what and why, before it is done: a kill in the midst of it leaves that there."""
@@ -234,5 +268,8 @@ def choice_of(asked: ParkedReplay) -> Choice:
     return Choice(cids=cids, **body_filters(asked.where, asked.aggregate))
 
 
-def _accepted(count: int) -> Answer:
+def _accepted(asked: ParkedReplay, count: int) -> Answer:
+    if not count:
+        kinds = kinds_asked_for(asked.aggregate or asked.where)
+        require_known(asked.where, {"type": lambda name: unknown_event(name, kinds)}, "where.")
     return json_answer(ParkedDecided(count), status=202)

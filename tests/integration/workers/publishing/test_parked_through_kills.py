@@ -40,8 +40,8 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
         yield made
 
 
-def worker_of(crew: Group, name: str) -> GroupWorker:
-    return crew.worker(name, SOON_MISSED, ROLES="write,read", API_PORT="0").until_ready()
+def worker_of(crew: Group, name: str, **patches: Any) -> GroupWorker:
+    return crew.worker(name, SOON_MISSED | patches, ROLES="write,read", API_PORT="0").until_ready()
 
 
 def send(crew: Group, people: list[str]) -> None:
@@ -149,11 +149,11 @@ def one_of_each(rows: list[dict[str, Any]]) -> int:
 class Scene:
     """Two workers, one of which is killed and comes again, and what is observed meanwhile."""
 
-    def __init__(self, crew: Group, observer: Observer, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, crew: Group, observer: Observer, pool: ThreadPoolExecutor, **patches: Any) -> None:
         self.crew = crew
         self.observer = observer
         self.pool = pool
-        self.workers = [worker_of(crew, name) for name in ("one", "two")]
+        self.workers = [worker_of(crew, name, **patches) for name in ("one", "two")]
 
     def until(self, is_so: Callable[[], Any], what: str) -> None:
         self.workers[0].until(is_so, what)
@@ -219,6 +219,42 @@ def test_what_is_parked_is_decided_about_once_through_a_kill(crew: Group, point:
     one, two = scene.workers
     one.until(lambda: oldest((one, two)) == {0.0}, "both say that none waits")
     assert one.end() == two.end() == 0
+
+
+def test_a_job_that_decides_about_very_many_outlives_its_worker_and_takes_nothing_along(crew: Group) -> None:
+    """Two are asked for at once, at both workers, and one of these is killed: each event is delivered again once."""
+    observer = Observer(crew)
+    with ThreadPoolExecutor(2) as pool:
+        scene = Scene(crew, observer, pool, parked_at_once=0)
+        scene.workers[0].subscribe(
+            "billing", kinds=["person"], delivery="acknowledged", retry={"ack_timeout_ms": 600_000}
+        )
+        with observer.running():
+            people = {f"p-{each}" for each in range(PEOPLE)}
+            send(crew, sorted(people))
+            scene.until_counted(PEOPLE)
+            asking = [pool.submit(scene.ask, number, "replay", {"all": True}) for number in (0, 1)]
+            assert max(each.result() or 0 for each in asking) == PEOPLE
+            scene.workers[1].kill()
+            late = [f"late-{each}" for each in range(LATE)]
+            send(crew, late)
+            one = scene.workers[0]
+
+            def decided() -> list[int] | None:
+                """How many each job has decided about, once all are done."""
+                status, page = one.call("GET", "/v1/jobs")
+                if status != 200 or any(job["status"] != "done" for job in page["jobs"]):
+                    return None
+                return [job["result"]["decided"] for job in page["jobs"]]
+
+            counts: list[int] = scene.workers[0].until(decided, "the jobs are done")
+            assert sum(counts) <= PEOPLE, "a kill may leave some uncounted, and none is counted twice"
+            scene.until_seen(people, 3)
+            scene.until(lambda: {row["aggregate_id"] for row in parked(one) or ()} == set(late), "the late ones stay")
+    assert {each: observer.seen[each] for each in people} == {each: [(1, 1), (1, 2), (2, 1)] for each in people}
+    assert {row.aggregate_id for row in observer.decided} == people
+    assert len(observer.decided) == PEOPLE
+    assert one.end() == 0
 
 
 def replayed_up_to_an_offset(scene: Scene, point: str) -> set[str]:

@@ -98,6 +98,37 @@ async def test_those_that_are_far_behind_have_the_journal_read_once_for_all(monk
     assert await world.cids("all") == shown(events[150:151])
 
 
+async def test_what_is_far_behind_is_looked_at_in_the_share_of_all_that_catches_up(monkeypatch):
+    """Goes red when a step looks at more than its own run of the journal for those that come to rest.
+
+    However much there was to look at, what is live waited for it at each step: it was no third of the process's time.
+    """
+    monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 10)
+    monkeypatch.setattr("annals.agents.publishing.delivering.loading.RUN_EVENTS", 10)
+    monkeypatch.setattr("annals.agents.reading.keeping.recent_events.MOST_EVENTS", 0)
+    world = World("live", "idle")
+    await world.subscribe("live")
+    world.journal.append([event for number in range(200) for event in chain(f"p-{number}", 1)])
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(lambda: has(world, 200, "live"))
+        share = publisher._share
+        async with share._lock:  # somebody else catches up
+            await world.subscribe("idle", delivery="acknowledged", types=ARCHIVED, retry=RETRY)
+            await eventually(lambda: has_task(publisher))
+            read = count_reads(monkeypatch, shard)
+            for number in range(200, 210):
+                world.journal.append(chain(f"p-{number}", 1))
+                await eventually(lambda number=number: has(world, number + 1, "live"))
+            assert not [offset for offset in read if offset < 200]
+            assert await is_awake(world, "idle")
+        await eventually(lambda: rests(world, "idle"))
+        assert len([offset for offset in read if offset < 200]) >= 18
+
+
+async def has_task(publisher):
+    return bool(publisher._joining.tasks())
+
+
 async def is_at(world, position):
     return (await progress_of(world))["live"]["position"] >= position
 

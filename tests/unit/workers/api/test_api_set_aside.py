@@ -1,9 +1,12 @@
 """Bodies by which somebody decides about parked events and dead letters: what is wrong, where, and what is right."""
 
+import msgspec
 import pytest
 
+from annals.agents.reading.jobs import TooManyJobsError
+from annals.schemas.job_record import RUNNING, JobRecord
 from annals.workers.api.routes.dead_letters import DeadLetterRoutes
-from annals.workers.api.routes.parked import ParkedRoutes
+from annals.workers.api.routes.parked import MOST_AT_ONCE, ParkedRoutes
 from annals.workers.clock import SystemClock
 from annals.workers.dead_letters.service import Page
 from annals.workers.dead_letters.settling import Done
@@ -17,23 +20,46 @@ FORM = "must have exactly one of {}, aggregate and all: true"
 
 
 class Parked:
-    """Takes whatever is decided."""
+    """Takes whatever is decided; number: how many are parked."""
+
+    def __init__(self, number=1):
+        self.number = number
+
+    async def meant(self, name, choice, stop_at):
+        return self.number, [7, 8]
 
     async def replay(self, name, choice, stop_at, by):
-        return 1
+        return min(self.number, 1)
 
     async def discard(self, name, choice, stop_at, by, reason):
-        return 1
+        return min(self.number, 1)
 
     async def page(self, name, choice, begin, limit):
         return [], None
 
 
+class Jobs:
+    """Takes jobs, or has no room for any."""
+
+    def __init__(self, *, has_room=True):
+        self.has_room = has_room
+        self.begun = []
+
+    async def start(self, kind, subject, request):
+        if not self.has_room:
+            raise TooManyJobsError("8 jobs are running")
+        self.begun.append((kind, subject, request))
+        return JobRecord(id="job-1", kind=kind, subject=subject, status=RUNNING, started_at="")
+
+
 class Letters:
     """Takes whatever is decided."""
 
+    def __init__(self, number=1):
+        self.number = number
+
     async def settle(self, action, selection, principal, path, *, reason=None, request_id=None):
-        return Done(1, 0)
+        return Done(self.number, 0)
 
     async def page(self, selection, begin, limit):
         return Page([], None, 0)
@@ -63,9 +89,10 @@ async def test_a_list_of_nothing_of_what_there_is_is_empty():
         assert (status, body[name]) == (200, [])
 
 
-async def answered(path, body, method="POST"):
+async def answered(path, body, method="POST", *, parked=None, jobs=None, letters=None):
     audit = Audit()
-    routes = (*ParkedRoutes(Parked(), audit, SystemClock()).routes(), *DeadLetterRoutes(Letters()).routes())
+    of_parked = ParkedRoutes(parked or Parked(), jobs or Jobs(), audit, SystemClock())
+    routes = (*of_parked.routes(), *DeadLetterRoutes(letters or Letters()).routes())
     async with serving(routes, Settings(api_port=0), audit=audit) as api:
         return await api(method, path, data=body, headers=HEADERS)
 
@@ -127,3 +154,53 @@ async def test_all_that_is_wrong_is_said_at_once():
 async def test_what_is_right_is_taken(where):
     status, _, answer = await answered(where, b'{"all":true,"stop_at":3,"where":{"since":"2026-11-29T08:00:00Z"}}')
     assert (status, answer["accepted"]) == (202, 1)
+
+
+@pytest.mark.parametrize(("action", "why"), [("replay", None), ("discard", "sent twice")])
+async def test_very_many_are_decided_about_by_a_job_which_is_named_at_once(action, why):
+    """Goes red when a request decides about whatever number itself: of 60,000 it was answered 504 again and again."""
+    body = {"all": True, "where": {"kind": "person", "since": "2026-11-29T08:00:00Z"}, "reason": why}
+    jobs = Jobs()
+    sent = msgspec.json.encode(body)
+    found = await answered(f"{PARKED}/{action}", sent, parked=Parked(MOST_AT_ONCE + 1), jobs=jobs)
+    status, headers, answer = found
+    assert (status, answer, headers["Location"]) == (202, {"accepted": MOST_AT_ONCE + 1}, "/v1/jobs/job-1")
+    ((kind, subject, request),) = jobs.begun
+    assert (kind, subject) == ("parked", f"{action} what is parked of billing")
+    assert request == {
+        "name": "billing",
+        "action": action,
+        "choice": {"kind": "person", "since": "2026-11-29T08:00:00.000000Z"},
+        "stop_at": [7, 8],
+        "by": "anonymous",
+        "why": why,
+    }
+    status, headers, answer = await answered(f"{PARKED}/{action}", sent, parked=Parked(MOST_AT_ONCE), jobs=jobs)
+    assert (status, answer, "Location" in headers, len(jobs.begun)) == (202, {"accepted": 1}, False, 1)
+    full = Jobs(has_room=False)
+    status, headers, _ = await answered(f"{PARKED}/{action}", sent, parked=Parked(MOST_AT_ONCE + 1), jobs=full)
+    assert (status, headers["Retry-After"]) == (429, "5")
+
+
+@pytest.mark.parametrize("action", ["replay", "discard"])
+@pytest.mark.parametrize(
+    ("where", "path", "said"),
+    [
+        (PARKED, {"type": "PersonRenamd"}, "Is PersonRenamed meant?"),
+        (PARKED, {"type": "PersonRenamed", "kind": "agent"}, "agent has no event 'PersonRenamed'."),
+        (LETTERS, {"type": "RenamePersn"}, "Is RenamePerson meant?"),
+        (LETTERS, {"reason": "not_jsn"}, "Is not_json meant?"),
+    ],
+)
+async def test_a_decision_about_nothing_says_which_filter_has_no_such_value(action, where, path, said):
+    """Goes red when a misspelt type is answered `accepted: 0`, as if somebody else had decided; a list named it."""
+    body = msgspec.json.encode({"all": True, "reason": "sent twice", "where": path})
+    nothing = {"parked": Parked(0), "letters": Letters(0)}
+    status, _, problem = await answered(f"{where}/{action}", body, **nothing)
+    assert (status, problem["code"]) == (400, "invalid_request")
+    ((named, message),) = [(each["path"], each["message"]) for each in problem["errors"]]
+    assert named == f"where.{next(iter(path))}"
+    assert said in message
+    right = msgspec.json.encode({"all": True, "reason": "sent twice", "where": {"since": "2026-11-29T08:00:00Z"}})
+    status, _, answer = await answered(f"{where}/{action}", right, **nothing)
+    assert (status, answer["accepted"]) == (202, 0)

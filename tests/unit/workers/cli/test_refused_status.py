@@ -5,6 +5,7 @@ from click.testing import CliRunner
 
 from annals.agents.dead_letters.letter import Letter
 from annals.agents.publishing.administration import Refused
+from annals.agents.publishing.delivering.choosing import Parked
 from annals.workers.cli import dead_letters, parked, reactions, subscriptions
 from annals.workers.cli.failures import CannotAskError
 from annals.workers.dead_letters.service import DeadLetterService, Page
@@ -107,6 +108,30 @@ def test_a_type_or_reason_that_there_is_not_is_refused_where_nothing_of_it_was_s
     monkeypatch.setattr(parked, "_record", nothing)
     with pytest.raises(CannotAskError, match=f"Is {meant} meant"):
         group.main(words, standalone_mode=False)
+
+
+@pytest.mark.parametrize(("offset", "shown"), [(4711, "2-4711"), (None, "2--")])
+def test_a_parked_event_is_listed_with_the_offset_that_stop_at_takes(monkeypatch, offset, shown):
+    """Goes red when --stop-at takes what a list does not show: it had to be asked for as JSON."""
+    event = Parked("bafy", "person", "p-1", 1, "PersonRenamed", None, 3, "2026-11-30T08:00:00.000000Z", 2, offset)
+
+    async def one(*_, **__):
+        return [event], None
+
+    monkeypatch.setattr(ParkedService, "page", one)
+    found = CliRunner().invoke(parked.parked, ["list", "all"])
+    assert found.exit_code == 0
+    assert found.output.split("  ") == [
+        "bafy",
+        "person",
+        "p-1",
+        "1",
+        "PersonRenamed",
+        "-",
+        "2026-11-30T08:00:00.000000Z",
+        "3 attempts",
+        f"{shown}\n",
+    ]
 
 
 def test_what_another_release_set_aside_is_listed_whatever_its_type(monkeypatch):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from annals.agents.projections.documents import DOCUMENTS, Document
 from annals.agents.reading.keeping.overlay import Overlay
-from annals.agents.reading.projecting.rows import KeptRows, index_key
+from annals.agents.reading.projecting.rows import KeptRows, index_key, key_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
 
 MANY = 400
@@ -45,6 +45,6 @@ def test_one_value_more_is_not_compared_with_all_others_of_all():
     entries = [
         key
         for number in range(MANY + 1)
-        if overlay.get(key := index_key(DOCUMENTS, "grantee", found[number], ("d",))) is not None
+        if overlay.get(key := index_key(DOCUMENTS, "grantee", found[number]) + key_of("d")) is not None
     ]
     assert len(entries) == MANY - 1
