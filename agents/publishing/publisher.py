@@ -103,8 +103,7 @@ class Publisher:
         self._may_run.set()
         self._stepping = asyncio.Lock()
         self._loss: StoppedError | None = None
-        self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
-        self._failure = ""
+        self._backoff, self._failure = Backoff(FIRST_RETRY_S, LAST_RETRY_S), ""
         self.phase, self.reason = OPENING, "not opened yet"
 
     @property
@@ -246,8 +245,7 @@ class Publisher:
         self._roster = Roster(self._source.kind, self._source.partition)
         self._halt_all(await self._roster.notice(known, progress, is_first=self._is_first))
         self._catching.tell_rest(self._roster.resting)
-        self._committed_at = -IDLE_COMMIT_S
-        self._told_lag = -1
+        self._committed_at, self._told_lag = -IDLE_COMMIT_S, -1
         self._become(PUBLISHING, "")
         return self._writer
 

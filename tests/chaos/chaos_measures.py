@@ -47,6 +47,7 @@ def no_deduplication() -> None:
     from annals.agents.folding.working_set import WorkingSet
 
     WorkingSet.command = lambda *_: None
+    WorkingSet.commands = lambda *_: {}
 
 
 def no_routing() -> None:
