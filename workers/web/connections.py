@@ -294,6 +294,8 @@ class _Guarded(asyncio.Protocol):
             if self._size > self._head_bytes:
                 why = f"a request's first line and headers have at most {self._head_bytes} bytes"
                 self.refuse("431 Request Header Fields Too Large", why)
+        else:  # the end of a body whose request was answered before it was whole
+            self._connections.answered(self._transport)
 
     def _answered(self) -> None:
         if not self._inner.has_request:

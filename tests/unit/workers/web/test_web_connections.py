@@ -188,6 +188,20 @@ async def test_who_is_being_answered_makes_no_room_for_who_says_nothing() -> Non
         await server.stop()
 
 
+async def test_who_sends_the_rest_of_a_body_behind_the_answer_is_silent_then() -> None:
+    """Goes red when it counts as being answered until it asks again: aiohttp would close it after an hour."""
+    connections = Connections(limits=Limits(silent_s=0.3))
+    async with serving(connections) as port, asyncio.timeout(WITHIN_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /nowhere HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\n\r\nab")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b" 404 " in head
+        await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        writer.write(b"cd")
+        assert await reader.read() == b""
+        writer.close()
+
+
 async def test_nothing_is_left_to_do_when_all_are_gone() -> None:
     connections = Connections()
     async with serving(connections) as port, silent(port, 2):
