@@ -220,6 +220,9 @@ class _Agreeing(asyncio.Protocol):
             )
         except (OSError, TimeoutError):  # no TLS, too slow, or gone: nobody waits for an answer
             return
+        except RuntimeError:  # no thread to look at the files by: it is counted no more, and must not stay
+            raw.abort()
+            return
         finally:
             self._connections.gone(raw)
         if agreed is None or self._is_lost:
