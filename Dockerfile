@@ -9,14 +9,15 @@ RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.8
 WORKDIR /src
 # The dependencies first: they change seldom, and this layer is most of the image.
 COPY pyproject.toml uv.lock ./
-RUN uv sync --frozen --no-dev --no-install-project
+# The extras: filters in CEL, and questions in SQL.
+RUN uv sync --frozen --no-dev --extra query --extra subscribers --no-install-project
 COPY README.md LICENSE ./
 COPY src src
 COPY schemas schemas
 COPY topics topics
 COPY agents agents
 COPY workers workers
-RUN uv sync --frozen --no-dev --no-editable
+RUN uv sync --frozen --no-dev --extra query --extra subscribers --no-editable
 
 FROM python:3.12-slim-bookworm
 # A number of its own, so that a volume's files have the same owner on every machine.
@@ -32,6 +33,7 @@ USER 10001
 WORKDIR /home/annals
 VOLUME /var/lib/annals
 EXPOSE 6066
+EXPOSE 6067
 STOPSIGNAL SIGTERM
 # A slim image has no curl; urlopen raises, and so exits 1, on anything but 200.
 HEALTHCHECK --interval=5s --timeout=4s --start-period=60s --retries=3 \

@@ -61,7 +61,7 @@ class ProjectionRows(Protocol[R]):
         """Return a row; None if there is none."""
 
     def put(self, row: R, *key: str) -> None:
-        """Set a row; its index entries follow."""
+        """Set a row, of which nothing is changed any more; its index entries follow."""
 
     def delete(self, *key: str) -> None:
         """Remove a row, if it is there; its index entries follow."""

@@ -220,6 +220,9 @@ class _Agreeing(asyncio.Protocol):
             )
         except (OSError, TimeoutError):  # no TLS, too slow, or gone: nobody waits for an answer
             return
+        except RuntimeError:  # no thread to look at the files by: it is counted no more, and must not stay
+            raw.abort()
+            return
         finally:
             self._connections.gone(raw)
         if agreed is None or self._is_lost:
@@ -294,6 +297,8 @@ class _Guarded(asyncio.Protocol):
             if self._size > self._head_bytes:
                 why = f"a request's first line and headers have at most {self._head_bytes} bytes"
                 self.refuse("431 Request Header Fields Too Large", why)
+        else:  # the end of a body whose request was answered before it was whole
+            self._connections.answered(self._transport)
 
     def _answered(self) -> None:
         if not self._inner.has_request:

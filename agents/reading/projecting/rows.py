@@ -184,7 +184,11 @@ def _decoder(row: type[R]) -> msgspec.msgpack.Decoder[R]:
 
 
 class KeptRows(Generic[R]):
-    """The rows of one projection in a batch; index entries change with them."""
+    """The rows of one projection in a batch; index entries change with them.
+
+    A row is written when it is asked for, or at the end, by `write`: an event of a policy puts a row for each of its
+    targets, all of which the next event puts again.
+    """
 
     def __init__(
         self,
@@ -204,10 +208,14 @@ class KeptRows(Generic[R]):
         self._row_prefix, self._index_prefix = RowSet(projection.name, projection.version, number).spaces
         self._index_prefixes: dict[str, bytes] = {}
         self._known: dict[bytes, Indexes] = {}  # indexes of this batch's rows: they are not read again
+        self._unwritten: dict[bytes, R] = {}  # by encoded key
 
     def get(self, *key: str) -> R | None:
         """Return a row; None if there is none."""
-        place = self._row_prefix + key_of(*key)
+        encoded = key_of(*key)
+        if (unwritten := self._unwritten.pop(encoded, None)) is not None:
+            self._write(unwritten, encoded)
+        place = self._row_prefix + encoded
         value = self._rows.get(place)
         row = self._row(value)
         if place not in self._known:
@@ -216,7 +224,25 @@ class KeptRows(Generic[R]):
 
     def put(self, row: R, *key: str) -> None:
         """Set a row and its index entries; entries that no longer hold go."""
+        self._unwritten[key_of(*key)] = row
+
+    def write(self) -> None:
+        """Write the rows that were put."""
+        for encoded, row in self._unwritten.items():
+            self._write(row, encoded)
+        self._unwritten.clear()
+
+    def delete(self, *key: str) -> None:
+        """Remove a row and its index entries."""
         encoded = key_of(*key)
+        self._unwritten.pop(encoded, None)
+        place = self._row_prefix + encoded
+        for entry in self._entries(self._known_indexes(place), {}, encoded):
+            self._rows.delete(entry)
+        self._known[place] = {}
+        self._rows.delete(place)
+
+    def _write(self, row: R, encoded: bytes) -> None:
         place = self._row_prefix + encoded
         old, new = self._known_indexes(place), self._indexes(row)
         if old != new:
@@ -234,15 +260,6 @@ class KeptRows(Generic[R]):
             # The row's memory has the value too: its length stands for the characters of the texts here.
             size = len(value) + TEXT_BYTES * sum(map(len, new.values()))
             self._lately.keep(place, (value, new, size))
-
-    def delete(self, *key: str) -> None:
-        """Remove a row and its index entries."""
-        encoded = key_of(*key)
-        place = self._row_prefix + encoded
-        for entry in self._entries(self._known_indexes(place), {}, encoded):
-            self._rows.delete(entry)
-        self._known[place] = {}
-        self._rows.delete(place)
 
     def _row(self, value: bytes | None) -> R | None:
         return None if value is None else self._decode(memoryview(value)[1:])
@@ -326,6 +343,7 @@ class ProjectionFollower(Generic[R]):
         kept = KeptRows(self.projection, rows, self.set.number, self._lately)
         for happened in self._wanted(events):
             self.projection.fold(happened, kept)
+        kept.write()
 
     def _wanted(self, events: Sequence[Counted[Any]]) -> Iterator[Happened]:
         for counted in events:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,18 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from annals.workers.api.callers.credentials import check_credentials, is_open, peer_key_of, tokens_of
+from annals.workers.api.http.routing import Scope
 from annals.workers.api.serving.metrics import ApiMetrics
 from annals.workers.dead_letters.watch import DeadLetterMetrics
 from annals.workers.kafka.read.invalid_records import InvalidRecords
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.reacting.telemetry import ReactionMetrics
+from annals.workers.reader_api import url_of
 from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
+from annals.workers.settings import Settings, load_settings
 from annals.workers.telemetry import Metrics
 from annals.workers.webhooks.telemetry import WebhookMetrics
 
@@ -128,10 +133,72 @@ def test_each_worker_has_a_volume_of_its_own_where_the_image_keeps_data() -> Non
     assert f"VOLUME {folder}\n" in DOCKERFILE
 
 
-def test_the_workers_agree_on_all_but_their_instance() -> None:
+def test_the_workers_agree_on_all_but_who_they_are() -> None:
     first, second = (dict(SERVICES[name]["environment"]) for name in WORKERS)
-    assert first.pop("ANNALS_INSTANCE_ID") != second.pop("ANNALS_INSTANCE_ID")
-    assert first == second == SERVICES["topics"]["environment"]
+    for own in ("ANNALS_INSTANCE_ID", "ANNALS_API_ADVERTISED_URL"):
+        assert first.pop(own) != second.pop(own)
+    assert first == second
+    shared = COMPOSE["x-environment"].items()
+    assert shared <= first.items()
+    assert shared <= SERVICES["topics"]["environment"].items()
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the secrets were made as the page says."""
+    page = (ROOT / "docs/how-to/run-with-docker.md").read_text()
+    commands = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)[0]
+    folder = tmp_path_factory.mktemp("checkout")
+    subprocess.run(["sh", "-euc", f"umask 002\n{commands}"], cwd=folder, check=True)
+    return folder
+
+
+def settings_of(name: str, folder: Path) -> Settings:
+    """The settings that a service has: those of the image and its own, with its secrets where they are here."""
+    service = SERVICES[name]
+    of_image = dict(re.findall(r"(ANNALS_\w+)=(\S+)", DOCKERFILE))
+    files = {f"/run/secrets/{each}": str(folder / COMPOSE["secrets"][each]["file"]) for each in service["secrets"]}
+    given = of_image | service["environment"]
+    return load_settings(environment={variable: files.get(value, value) for variable, value in given.items()})
+
+
+@pytest.mark.parametrize("name", ["topics", *WORKERS])
+def test_every_setting_is_taken_and_no_worker_refuses_to_start(name: str, secrets: Path) -> None:
+    check_credentials(settings_of(name, secrets))
+
+
+def test_nobody_reads_a_secret_on_this_machine_but_its_owner_and_the_containers_do(secrets: Path) -> None:
+    assert (secrets / "deploy/secrets").stat().st_mode & 0o077 == 0
+    for each in COMPOSE["secrets"].values():
+        assert (secrets / each["file"]).stat().st_mode & 0o777 == 0o444  # of another user's number, in a container
+    assert "deploy/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_workers_reach_each_others_api_and_have_one_key(secrets: Path) -> None:
+    """Goes red where the API is on the containers' loopback: each worker answers for its own partitions alone."""
+    keys = set()
+    for name in WORKERS:
+        settings = settings_of(name, secrets)
+        keys.add(peer_key_of(settings))
+        assert settings.api_host == "0.0.0.0"
+        assert url_of(settings, settings.api_port) == f"http://{name}:{settings.api_port}"
+        assert not is_open(settings)
+    assert len(keys) == 1
+    assert None not in keys
+
+
+async def test_a_command_and_this_machine_reach_the_api_with_the_token(secrets: Path) -> None:
+    asking = settings_of("topics", secrets)
+    serving = settings_of(WORKERS[0], secrets)
+    assert asking.api_url == serving.api_advertised_url
+    (tokens,) = tokens_of(serving)
+    assert asking.api_token is not None
+    principal = tokens.find(asking.api_token.reveal())
+    assert principal is not None
+    assert {Scope.READ.value, Scope.WRITE.value, Scope.ADMIN.value} <= principal.scopes
+    ports = [port.rpartition(":")[2] for name in WORKERS for port in SERVICES[name]["ports"]]
+    assert ports == [str(port) for _ in WORKERS for port in (6066, serving.api_port)]
+    assert f"127.0.0.1:{Settings().api_port}:{serving.api_port}" in SERVICES[WORKERS[0]]["ports"]
 
 
 def test_no_port_is_open_beyond_loopback() -> None:
@@ -150,6 +217,11 @@ def test_every_volume_is_used() -> None:
 def test_the_image_runs_as_nobody_special() -> None:
     users = re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)
     assert users == re.findall(r"useradd --uid (\d+) ", DOCKERFILE) == ["10001"]
+
+
+def test_both_steps_of_the_image_install_the_same() -> None:
+    first, second = (set(line.split()) for line in re.findall(r"^RUN (uv sync .*)", DOCKERFILE, re.MULTILINE))
+    assert first ^ second == {"--no-install-project", "--no-editable"}
 
 
 def test_the_image_is_installed_by_the_uv_that_the_makefile_pins() -> None:
@@ -176,7 +248,10 @@ def wheel_fits(name: str) -> bool:
 
 def test_a_slim_image_need_not_compile_anything() -> None:
     lock = {package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
-    needed, waiting = set(), ["annals"]
+    extras = set(re.findall(r"--extra (\S+)", DOCKERFILE))
+    assert {"query", "subscribers"} <= extras  # or filters in CEL and questions in SQL are refused
+    optional = lock["annals"]["optional-dependencies"]
+    needed, waiting = set(), ["annals", *(each["name"] for extra in extras for each in optional[extra])]
     while waiting:
         name = waiting.pop()
         if name not in needed:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import pytest
 
 from annals.workers.telemetry import Metrics
-from annals.workers.web.connections import BACKLOG, Connections, Limits
+from annals.workers.web.connections import BACKLOG, Connections, Limits, listen
 from annals.workers.web.server import WebServer
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Sequence
 
     from annals.workers.exposition import Family
@@ -188,6 +190,20 @@ async def test_who_is_being_answered_makes_no_room_for_who_says_nothing() -> Non
         await server.stop()
 
 
+async def test_who_sends_the_rest_of_a_body_behind_the_answer_is_silent_then() -> None:
+    """Goes red when it counts as being answered until it asks again: aiohttp would close it after an hour."""
+    connections = Connections(limits=Limits(silent_s=0.3))
+    async with serving(connections) as port, asyncio.timeout(WITHIN_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /nowhere HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\n\r\nab")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b" 404 " in head
+        await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        writer.write(b"cd")
+        assert await reader.read() == b""
+        writer.close()
+
+
 async def test_nothing_is_left_to_do_when_all_are_gone() -> None:
     connections = Connections()
     async with serving(connections) as port, silent(port, 2):
@@ -196,6 +212,29 @@ async def test_nothing_is_left_to_do_when_all_are_gone() -> None:
     assert len(connections) == 0
     assert connections._timer is None
     assert timer.cancelled()  # a worker that stops leaves none behind
+
+
+class Threadless:
+    """A certificate that cannot be looked at: the machine has no thread left (the `Tls` port)."""
+
+    @property
+    def value(self) -> ssl.SSLContext:
+        raise AssertionError("it was not looked at")
+
+    async def refresh(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+async def test_a_connection_whose_certificate_cannot_be_looked_at_does_not_stay_uncounted() -> None:
+    """Goes red when it is left as it is: nobody would ever close it. No HTTP is spoken: the protocol stands for any."""
+    connections = Connections()
+    listening, port = await listen(connections.guard(cast("Any", SimpleNamespace), Threadless()), "127.0.0.1", 0)
+    async with asyncio.timeout(WITHIN_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await ended(reader)
+        writer.close()
+    listening.close()
+    assert len(connections) == 0
 
 
 def test_the_kernel_holds_few() -> None:

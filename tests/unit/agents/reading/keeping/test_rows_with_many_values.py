@@ -36,6 +36,7 @@ def test_one_value_more_is_not_compared_with_all_others_of_all():
         access = dict.fromkeys(map(str, found[:count]), "read")
         given = {"title": "T", "document_type": "note", "owner": "person/p", "content_cid": "c"}
         kept.put(Document(kind="document", aggregate_id="d", **given, confidentiality="internal", access=access), "d")
+        kept.write()
 
     put(MANY)
     Compared.times = 0

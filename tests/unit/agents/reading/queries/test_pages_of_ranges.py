@@ -62,6 +62,7 @@ def boards(count):
         row = Board(kind="workflow", aggregate_id=name, name="W", definition="d", status=status, steps={"s": step})
         kept.put(row, name)
         kept.put(changed(row, deadline=moment((count - 1 - number) // 2)), name)
+    kept.write()
     store.apply({**rows.changes, follower_key(follower_name(NAME, 1)): encode_follower(0, 0)})
     return store
 
@@ -135,6 +136,7 @@ def test_a_page_ends_behind_many_entries_without_a_row_and_the_next_one_goes_on_
     kept = KeptRows(WORKFLOW_BOARD, overlay := Overlay(store))
     row = kept.get("w-1001")
     kept.put(changed(row, steps={"s": changed(row.steps["s"], assignee="person/ada")}), "w-1001")
+    kept.write()
     store.apply(overlay.changes)
     found, most = walked(store, index | {"assignee": "person/ada"}, 10)
     assert found == ["w-1001"]
