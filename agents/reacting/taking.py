@@ -43,7 +43,7 @@ class Fired(NamedTuple):
 
 
 async def react(processes: Processes | Rekeying, run: JournalRun, progress: Progress, clock: Clock) -> Reacted:
-    """React to a run of events from a progress on, as far as time allows and their commands fit a transaction."""
+    """React to a run of events from a progress on, as far as time and a transaction allow."""
     cid, last, turn, until = progress.cid, None, Turn(clock), clock.monotonic() + TAKING_S
     for event in run.events:
         try:
@@ -59,7 +59,7 @@ async def react(processes: Processes | Rekeying, run: JournalRun, progress: Prog
 
 
 async def fire(processes: Processes | Rekeying, until: str, most: int, quiet_due: str, clock: Clock) -> Fired:
-    """Fire timers that are due up to a time, as far as time allows and their commands fit a transaction; most: of them."""
+    """Fire timers that are due up to a time, at most so many, as far as time and a transaction allow."""
     turn, taking_until = Turn(clock), clock.monotonic() + TAKING_S
     for _ in range(most):
         if processes.command_bytes > RUN_BYTES or clock.monotonic() >= taking_until:
