@@ -379,6 +379,35 @@ async def test_an_event_that_is_read_while_a_run_is_reacted_to_comes_before_time
     assert await world.said() == [*ALL[:2], *TIMERS[:2]]
 
 
+async def test_no_timer_overtakes_an_event_that_has_arrived_and_was_not_read():
+    """Goes red where the end of what a reading shard has read passes for that of what there is: it may be behind."""
+    world, events, looked, free = ReactingWorld(), chain("p-1", 2), [], asyncio.Event()
+    world.journal.append(events[:1])
+    await world.begin()
+    async with world.shard() as shard:
+        settle, events_from = shard._losses.settle, shard.events_from
+
+        async def busy(*arguments):
+            if len(world.journal.records) == 2:
+                await free.wait()
+            await settle(*arguments)
+
+        async def noted(offset, limit):
+            looked.append(world.clock.at)
+            return await events_from(offset, limit)
+
+        shard._losses.settle, shard.events_from = busy, noted
+        async with world.reactor(shard):
+            await eventually(lambda: world.has(1))
+            world.journal.append(events[1:])
+            world.clock.at = LATER
+            await until(lambda: looked.count(LATER) > 2)
+            assert await world.said() == ALL[:1]
+            free.set()
+            await eventually(lambda: world.has(4))
+    assert await world.said() == [*ALL[:2], *TIMERS[:2]]
+
+
 async def test_a_clock_that_stepped_back_lets_no_timer_overtake_events_that_were_not_read(monkeypatch):
     """Goes red where up to when no event is left is remembered, by a clock that was ahead."""
     monkeypatch.setattr("annals.agents.reacting.reactor.RUN_EVENTS", 1)
