@@ -26,7 +26,7 @@ once all that the journals had when they were due has come through the stream (`
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -64,6 +64,7 @@ LOOK_S: Final = 0.5
 IDLE_COMMIT_S: Final = 5.0  # a position that moved without a change is written no more often
 REKEYED_COMMIT_S: Final = 0.25  # of who copies events to a stream: timers behind that wait for its position
 HORIZON_S: Final = 0.05
+LONGEST_LAG_S: Final = 1e9  # a stranger's record may be of any time
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 10.0
 
@@ -170,8 +171,7 @@ class Reactor:
             try:
                 await self._may_run.wait()
                 await self._pace.obey(0.0 if self._writer is None else self._writer.throttled_s())
-                with self._backoff.piece():
-                    writer = await self._open()
+                writer = await self._open()
                 while is_active(self._controls.get(self._reaction.name)):
                     await self._pace.obey(writer.throttled_s())  # outside of a step: the partition may move
                     await self._may_run.wait()
@@ -263,10 +263,11 @@ class Reactor:
             StoppedError: the progress is of a newer version, or not of this journal.
         """
         self._become(OPENING, "reading what it keeps")
-        await self._close_writer()
-        writer = self._writer = self._make_log()
-        await writer.fence()
-        opened = await self._opening.open(writer)
+        with self._backoff.piece():
+            await self._close_writer()
+            writer = self._writer = self._make_log()
+            await writer.fence()
+            opened = await self._opening.open(writer)
         # Before the rows are taken up: where that fails, it is told behind this progress.
         self._processes, self._progress, self._passed = opened.processes, opened.progress, ""
         self._committed, self._committed_at = opened.progress.position, -IDLE_COMMIT_S
@@ -282,9 +283,10 @@ class Reactor:
     async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""
         await require_history(self._source, self._whose.done, self._progress)
+        read_until = self._read_until()
         run = await self._source.events_from(self.position, 1 if self._singly else self._pace.most)
         reacted = await react(self._processes, run, self._progress, self._clock)
-        fired = await self._fire(reacted)
+        fired = await self._fire(reacted, read_until)
         changes, position = self._processes.changes(), reacted.position
         has_moved = position > self._progress.position
         has_changed = bool(changes.rows or changes.commands or changes.fired)
@@ -308,15 +310,17 @@ class Reactor:
             raise fired.failure
         return has_moved or fired.has_more
 
-    async def _fire(self, reacted: Reacted) -> Fired:
-        """Fire the timers that are due, once no event of before is left.
+    async def _fire(self, reacted: Reacted, read_until: str) -> Fired:
+        """Fire the timers that are due, once no event of before is left. read_until: of `_read_until`, before the run.
 
         Up to when none is left holds from then on: what comes later, as by the first timers of many, was recorded
-        later, and the rest of them does not wait for it.
+        later, and the rest of them does not wait for it. Where the clock steps back, that is not so any more.
         """
+        if self._now() < self._passed:
+            self._passed = ""
         # Offsets do not tell: behind the last event there may be markers of transactions, which nobody reads.
         if reacted.is_all and self._source.status().reached:
-            self._passed = await self._time_passed(reacted.position)
+            self._passed = max(self._passed, await self._time_passed(reacted.position, read_until))
         if reacted.failure is not None or (self._singly and reacted.last is not None):
             return Fired(has_more=False, failure=reacted.failure)
         until, most = min(self._passed, self._now()), 1 if self._singly else self._pace.part_of(RUN_TIMERS)
@@ -342,11 +346,16 @@ class Reactor:
                 raise _OfSeveralError(str(error)) from error
             raise UnwritableError(f"{'a timer' if last is None else name_of(last)}: {error}") from error
 
-    async def _time_passed(self, position: int) -> str:
+    async def _time_passed(self, position: int, read_until: str) -> str:
         """Return the time up to which timers fire by the clock: behind a position there is no event of that time."""
         if self._horizon is not None:
             return await self._horizon.passed(self._processes.next_due(), position)
-        return self._now()
+        return read_until
+
+    def _read_until(self) -> str:
+        """Return the time up to which the reading shard has read all that has arrived: it may be behind."""
+        waiting_s = min(self._source.status().lag_s, LONGEST_LAG_S)
+        return recorded_at((self._clock.now() - timedelta(seconds=waiting_s)).astimezone(UTC))
 
     def _now(self) -> str:
         return recorded_at(self._clock.now().astimezone(UTC))

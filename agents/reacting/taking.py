@@ -1,11 +1,12 @@
 """What a step takes: the events of a run, then the timers that are due, up to what the reaction cannot take.
 
-A reaction may take seconds for one of them (`annals.agents.time_limit`): others have their turn between two.
+A reaction may take seconds for one of them (`annals.agents.time_limit`): others have their turn between two, and a step
+takes no more of them behind TAKING_S.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.agents.reacting.failures import ReactionFailedError
 from annals.agents.reacting.processes import RUN_BYTES
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from annals.agents.reacting.rekeyed import Rekeying
     from annals.agents.reading.found import JournalEvent, JournalRun
     from annals.schemas.progress import Progress
+
+TAKING_S: Final = 1.0  # a partition that is to move waits for the step's end, and readiness tells of a long one
 
 
 class Reacted(NamedTuple):
@@ -40,8 +43,8 @@ class Fired(NamedTuple):
 
 
 async def react(processes: Processes | Rekeying, run: JournalRun, progress: Progress, clock: Clock) -> Reacted:
-    """React to a run of events from a progress on, as far as their commands fit a transaction."""
-    cid, last, turn = progress.cid, None, Turn(clock)
+    """React to a run of events from a progress on, as far as time and a transaction allow."""
+    cid, last, turn, until = progress.cid, None, Turn(clock), clock.monotonic() + TAKING_S
     for event in run.events:
         try:
             is_quiet = event.is_quiet or event.offset < progress.quiet_until
@@ -49,17 +52,17 @@ async def react(processes: Processes | Rekeying, run: JournalRun, progress: Prog
         except ReactionFailedError as error:
             return Reacted(event.offset, cid, last, failure=error)
         cid, last = event.cid, event
-        if processes.command_bytes > RUN_BYTES:
+        if processes.command_bytes > RUN_BYTES or clock.monotonic() >= until:
             return Reacted(event.offset + 1, cid, last)
         await turn.end_if_long()
     return Reacted(max(progress.position, run.next_offset), cid, last, is_all=run.is_end)
 
 
 async def fire(processes: Processes | Rekeying, until: str, most: int, quiet_due: str, clock: Clock) -> Fired:
-    """Fire timers that are due up to a time, at most so many, and as far as their commands fit a transaction."""
-    turn = Turn(clock)
+    """Fire timers that are due up to a time, at most so many, as far as time and a transaction allow."""
+    turn, taking_until = Turn(clock), clock.monotonic() + TAKING_S
     for _ in range(most):
-        if processes.command_bytes > RUN_BYTES:
+        if processes.command_bytes > RUN_BYTES or clock.monotonic() >= taking_until:
             break
         try:
             if not processes.fire(until, 1, quiet_due=quiet_due):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ READING: Final = "reading"
 STOPPED: Final = "stopped"
 CLOSED: Final = "closed"
 ELSEWHERE: Final = "elsewhere"  # on another worker, which was not asked yet
+PHASES: Final = frozenset(get_args(ReadingPhase))
 
 
 class ShardPosition(NamedTuple):
@@ -30,15 +31,15 @@ class ShardPosition(NamedTuple):
 class ShardStatus(Struct, frozen=True):
     """Where a reading shard stands.
 
-    reason: why it is not reading. end: where the journal ended when it was last asked; reached: whether it has read up
-    to the end that the journal had when it was opened. lag_s: the age of the oldest event that was not read, 0 when
-    there is none. stale: follower name -> why its rows are behind. standby: whether it follows a partition that another
-    worker has.
+    phase: a `ReadingPhase`, or one that a worker of a later release sends; reason: why it is not reading. end: where
+    the journal ended when it was last asked; reached: whether it has read up to the end that the journal had when it
+    was opened. lag_s: the age of the oldest event that was not read, 0 when there is none. stale: follower name -> why
+    its rows are behind. standby: whether it follows a partition that another worker has.
     """
 
     kind: str
     partition: int
-    phase: ReadingPhase
+    phase: str
     reason: str
     offset: int
     end: int

@@ -35,7 +35,7 @@ class Site(sites.Site):
         self.opened.append(made)
         await reached(made.fence)
         if looks:
-            await made.progress()
+            await reached(made.progress)
         return made
 
     async def commands(self, partition: int = 0) -> list[bytes | None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from annals.agents.reading.found import STOPPED
+from annals.agents.reading.found import PHASES, STOPPED
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.waiting import ended
 
@@ -125,4 +125,6 @@ def _why_behind(status: ShardStatus, follower: str | None) -> str | None:
         return status.reason
     if is_indexing(status):
         return f"indexing: at offset {status.offset} of {status.end}"
+    if status.phase not in PHASES:
+        return f"in a phase of a later release: {status.phase}"
     return None if follower is None else status.stale.get(follower)

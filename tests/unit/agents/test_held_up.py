@@ -8,19 +8,21 @@ import pytest
 
 from annals.agents.backoff import Backoff
 from annals.schemas.progress import Progress
+from annals.workers.reacting.log import KafkaReactionLog
 from chained import chain
 from following import until
 from head_starts import HeldJournal
-from publishing import World
+from publishing import World, eventually
 from reactors import ReactingWorld
 
 LASTS = "its opening, or a step of it, has lasted for more than"
+PATIENCE_S = 0.2
 BEHIND = "waiting for the reading shard: at offset 0 of 3"
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr("annals.agents.backoff.LASTING_S", 0.2)
+    monkeypatch.setattr("annals.agents.backoff.LASTING_S", PATIENCE_S)
 
 
 async def test_a_piece_of_work_that_fails_is_told_no_more():
@@ -89,3 +91,29 @@ async def test_who_waits_in_the_midst_of_a_step_says_so(monkeypatch):
         await until(lambda: reactor.problem == f"counting in person-0 does not react: {LASTS} 0 s")
         held.set()
         await until(lambda: reactor.problem is None)
+
+
+async def test_who_removes_rows_of_another_version_waits_rightly_while_its_partition_may_move(monkeypatch):
+    """Goes red where a wait for a rebalance, or for a quota, passes for an opening that does not end."""
+    world, events, waits = ReactingWorld(), chain("p-1", 3), asyncio.Event()
+    world.journal.append(events)
+    await world.begin()
+    async with world.shard() as shard:
+        async with world.reactor(shard):
+            await eventually(lambda: world.has(3))
+        rows = KafkaReactionLog.rows
+
+        async def and_then_suspended(log):
+            async for each in rows(log):
+                yield each
+            await reactor.suspend()
+            waits.set()
+
+        monkeypatch.setattr(KafkaReactionLog, "rows", and_then_suspended)
+        async with world.reactor(shard, version=2) as reactor:
+            await waits.wait()
+            told = asyncio.get_running_loop().time() + 2 * PATIENCE_S
+            await until(lambda: asyncio.get_running_loop().time() > told)
+            assert reactor.problem is None
+            reactor.resume()
+            await until(lambda: reactor.phase == "running")

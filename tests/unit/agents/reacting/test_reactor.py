@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from annals.agents.reacting.taking import TAKING_S
 from annals.agents.reactions.reaction import Reacted, after
 from annals.agents.waiting import LONG_S
 from annals.schemas.progress import Progress
@@ -354,6 +355,103 @@ async def test_timers_that_are_late_do_not_wait_for_events_that_come_meanwhile(m
         assert later, "events were still to come"
     said = await world.said()
     assert [each for each in said if each in TIMERS] == TIMERS
+
+
+async def test_an_event_that_is_read_while_a_run_is_reacted_to_comes_before_timers_of_a_later_time():
+    """Goes red where what is due once the reaction has ended fires, behind what there was when its run was read."""
+    world, events = ReactingWorld(), chain("p-1", 2)
+    world.journal.append(events[:1])
+    await world.begin()
+    async with world.shard() as shard:
+        events_from = shard.events_from
+
+        async def and_then_another(offset, limit):
+            run = await events_from(offset, limit)
+            if run.events and len(world.journal.records) == 1:
+                world.journal.append(events[1:])
+                assert await shard.until_offset(2, world.clock.monotonic() + 30)
+                world.clock.at = LATER
+            return run
+
+        shard.events_from = and_then_another
+        async with world.reactor(shard):
+            await eventually(lambda: world.has(4))
+    assert await world.said() == [*ALL[:2], *TIMERS[:2]]
+
+
+async def test_no_timer_overtakes_an_event_that_has_arrived_and_was_not_read():
+    """Goes red where the end of what a reading shard has read passes for that of what there is: it may be behind."""
+    world, events, looked, free = ReactingWorld(), chain("p-1", 2), [], asyncio.Event()
+    world.journal.append(events[:1])
+    await world.begin()
+    async with world.shard() as shard:
+        settle, events_from = shard._losses.settle, shard.events_from
+
+        async def busy(*arguments):
+            if len(world.journal.records) == 2:
+                await free.wait()
+            await settle(*arguments)
+
+        async def noted(offset, limit):
+            looked.append(world.clock.at)
+            return await events_from(offset, limit)
+
+        shard._losses.settle, shard.events_from = busy, noted
+        async with world.reactor(shard):
+            await eventually(lambda: world.has(1))
+            world.journal.append(events[1:])
+            world.clock.at = LATER
+            await until(lambda: looked.count(LATER) > 2)
+            assert await world.said() == ALL[:1]
+            free.set()
+            await eventually(lambda: world.has(4))
+    assert await world.said() == [*ALL[:2], *TIMERS[:2]]
+
+
+async def test_a_clock_that_stepped_back_lets_no_timer_overtake_events_that_were_not_read(monkeypatch):
+    """Goes red where up to when no event is left is remembered, by a clock that was ahead."""
+    monkeypatch.setattr("annals.agents.reacting.reactor.RUN_EVENTS", 1)
+    world = ReactingWorld()
+    world.journal.append(chain("p-2", 1))
+    world.clock.at = LATER
+    await world.begin()
+
+    def react(state, event):
+        if event.aggregate_id == "p-1" and event.version == 3:
+            world.clock.at = LATER  # and the time comes, before all is read
+        return world.reaction.react(state, event)
+
+    async with world.shard() as shard, world.reactor(shard, react=react):
+        await eventually(lambda: world.has(2))
+        world.clock.at = EARLIER
+        world.journal.append(chain("p-1", 6))
+        await eventually(lambda: world.has(14))
+    assert (await world.said())[2:] == [*ALL, *TIMERS]
+
+
+async def test_a_step_ends_when_a_slow_reaction_has_taken_its_time(monkeypatch):
+    """Goes red where a step takes a whole run: a partition that is to move would wait for it, for minutes."""
+    world, taken, transactions = ReactingWorld(), [], []
+    world.journal.append(chain("p-1", 6))
+    world.clock.at = LATER
+    await world.begin()
+    monkeypatch.setattr(world.clock, "monotonic", lambda: time.monotonic() + 0.7 * TAKING_S * len(taken))
+    commit = KafkaReactionLog.commit
+
+    async def noted(log, writes):
+        await commit(log, writes)
+        transactions.append(len(writes.commands))
+
+    monkeypatch.setattr(KafkaReactionLog, "commit", noted)
+
+    def slow(state, event):
+        taken.append(event)
+        return world.reaction.react(state, event)
+
+    async with world.shard() as shard, world.reactor(shard, react=slow):
+        await eventually(lambda: world.has(12))
+    assert await world.said() == [*ALL, *TIMERS]
+    assert max(transactions) <= 2
 
 
 async def test_a_reaction_that_takes_long_lets_others_have_their_turn_between_two_events_and_two_timers():

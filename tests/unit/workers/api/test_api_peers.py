@@ -35,7 +35,7 @@ from annals.agents.reading.ports import (
 )
 from annals.agents.reading.read_models.other_members import AskReached
 from annals.agents.waiting import ended
-from annals.schemas.cid import cid_text
+from annals.schemas.cid import cid_of, cid_text
 from annals.workers.api.callers.forwarding import (
     Caller,
     ForwardedAuthenticator,
@@ -301,6 +301,22 @@ async def test_an_answer_that_is_none_is_a_missing_partition(lie):
 
     reason, _ = await gathered_with(answer)
     assert "cannot be read" in reason or "without its position" in reason
+
+
+async def test_a_phase_that_a_later_release_has_is_no_reason_to_refuse_its_answer():
+    """Goes red where only phases that this release knows can be read: in an upgrade, half of all would be missing."""
+    there = event("person", id_in(1, 2))
+
+    async def answer(request):
+        return web.Response(body=packed(status_of(), page((0, there))).replace(b"\xa7reading", b"\xa8drowsing"))
+
+    async with deployed(PEOPLE, [("person", 0)], []) as (deployment, apis), stranger(answer) as (url, _):
+        await read_all(deployment)
+        deployment.workers[0].believed["person", 1] = Member("stranger", url, {"person": [1]}, {})
+        _, _, body = await apis[0]("GET", "/v1/events")
+    assert [each["cid"] for each in body["events"]] == [cid_text(cid_of(there.value))]
+    assert body["missing"] == []
+    assert body["stale"] == [{"kind": "person", "partition": 1, "reason": "in a phase of a later release: drowsing"}]
 
 
 async def test_a_redirect_is_not_followed_and_a_refusal_named():

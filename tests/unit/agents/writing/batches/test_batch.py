@@ -2,10 +2,13 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import NamedTuple
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
@@ -33,6 +36,10 @@ NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 COMMAND_MS = 1_700_000_000_000
 PLACE = ShardId("person", "commands.person", 0, 1)
 LIMITS = Limits(1_000_000, 4 << 20, 0, 0)
+
+
+SOME = [*product(["RegisterPerson", "RenamePerson"], ["p-1", "p-2"], ["a", "b", "c"])]
+"""Commands of which many are of one aggregate, and some come again."""
 
 
 class Written:
@@ -130,6 +137,30 @@ def test_a_command_twice_in_a_batch_is_a_duplicate_with_the_events_of_the_first(
     assert len(written.events) == 2
     first, second = written.outcomes[1:]
     assert second == {**first, "status": "duplicate"}
+
+
+@given(
+    known=st.lists(st.sampled_from(SOME), max_size=6),
+    sent=st.lists(st.tuples(st.sampled_from(SOME), st.sampled_from([None, "", "old"])), max_size=12),
+)
+def test_commands_of_one_plan_are_answered_as_if_each_came_alone(known, sent):
+    """Goes red where what is looked up for all of them at once is not what each would have found."""
+    together, alone = Bench(), Bench()
+    for bench in (together, alone):
+        for number, which in enumerate(known):
+            bench.decide(some_command(bench, number, *which))
+    head = together.working_set.aggregate(b"p-1").head
+    heads = {None: {}, "": {"expected_head": None}, "old": {"expected_head": head and cid_text(head)}}
+    written = together.decide(
+        *(some_command(together, at, *each, **heads[which]) for at, (each, which) in enumerate(sent))
+    )
+    found = [alone.decide(some_command(alone, at, *each, **heads[which])) for at, (each, which) in enumerate(sent)]
+    assert written.events == [event for each in found for event in each.events]
+    assert written.outcomes == [outcome for each in found for outcome in each.outcomes]
+
+
+def some_command(bench, number, name, aggregate_id, command_id, **more):
+    return bench.command(name, aggregate_id, {"name": f"N {number % 3}"}, id=command_id, **more)
 
 
 def test_a_command_of_an_earlier_batch_is_a_duplicate_for_ever():
