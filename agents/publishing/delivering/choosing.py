@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
 
 FIRST: Final = Place()
-Filter = Literal["kind", "type", "reason", "since", "until"]
+Filter = Literal["kind", "aggregate_id", "type", "reason", "since", "until"]
 
 
 class Described(Protocol):

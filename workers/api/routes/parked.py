@@ -141,8 +141,10 @@ class Parked(Protocol):
     async def page(self, name: str, choice: Choice, begin: Place, limit: int) -> tuple[Sequence[Any], Place | None]:
         """Return some, and where the next page begins."""
 
-    async def meant(self, name: str, choice: Choice, stop_at: int | None) -> tuple[int, list[int]]:
-        """Return how many there are, and by partition the offset that they are before."""
+    async def meant(
+        self, name: str, choice: Choice, stop_at: int | None, most: int
+    ) -> tuple[int, list[int]] | None:
+        """Return how many there are, and by partition the offset that they are before; None: no more than `most`."""
 
     async def replay(self, name: str, choice: Choice, stop_at: int | None, by: str) -> int:
         """Have them delivered again."""
@@ -219,12 +221,13 @@ class ParkedRoutes:
         self, call: Call, action: Literal["replay", "discard"], asked: ParkedReplay, choice: Choice
     ) -> Answer | None:
         """Begin a job where very many are meant, and answer how many; None: they are few enough for this request."""
-        if not asked.all:
+        if asked.cids is not None:
             return None
         name = call.parameters.name
-        count, stop_at = await with_problems(self._parked.meant(name, choice, asked.stop_at), ASKED)
-        if count <= MOST_AT_ONCE:
+        meant = await with_problems(self._parked.meant(name, choice, asked.stop_at, MOST_AT_ONCE), ASKED)
+        if meant is None:
             return None
+        count, stop_at = meant
         filters: dict[Filter, str] = {each: value for each in get_args(Filter) if (value := getattr(choice, each))}
         wish = ParkedDecision(name, action, filters, stop_at, call.principal.name, asked.reason)
         try:

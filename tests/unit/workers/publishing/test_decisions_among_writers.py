@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from msgspec.structs import replace
+
 from annals.agents.ports import UncertainError
 from annals.agents.publishing.delivering.choosing import DECISION, Choice, ParkedDecision
 from annals.schemas.job_record import RUNNING, JobRecord
@@ -139,12 +141,12 @@ async def test_a_job_whose_worker_is_killed_goes_on_with_what_was_parked_when_it
     """Goes red when what is parked after the request is decided about, too, by whoever takes the job up."""
     shelf = Shelf(monkeypatch)
     await shelf.park(*range(NUMBER))
-    count, stop_at = await shelf.service.meant("all", Choice(), None)
+    count, stop_at = await shelf.service.meant("all", Choice(), None, 0)
     assert (count, stop_at) == (NUMBER, [shelf.model.logs[KEPT, 0].stable])
     late = [NUMBER, NUMBER + 1]
     await shelf.park(*late)
-    assert await shelf.service.meant("all", Choice(), stop_at[0]) == (NUMBER, stop_at)
-    assert (await shelf.service.meant("all", Choice(reason="r1"), None))[0] == len(range(1, NUMBER + 2, 7))
+    assert await shelf.service.meant("all", Choice(), stop_at[0], 0) == (NUMBER, stop_at)
+    assert (await shelf.service.meant("all", Choice(reason="r1"), None, 0))[0] == len(range(1, NUMBER + 2, 7))
     work = ParkedWork(Settings())
     work._parked = shelf.service
     request = {"name": "all", "action": "discard", "choice": {"kind": "person"}, "stop_at": stop_at}
@@ -172,3 +174,15 @@ async def test_a_job_whose_worker_is_killed_goes_on_with_what_was_parked_when_it
     result = await work(again, reports.append)
     assert NUMBER - 1 <= result["decided"] <= NUMBER, "a kill between a commit and its answer leaves one uncounted"
     assert [[number for _, number in page] for page in await shelf.pages()] == [late]
+
+
+async def test_of_one_aggregate_no_more_are_meant_than_it_has(monkeypatch):
+    """Goes red when those of all are counted where later events pass parked ones: `accepted` was what it has not."""
+    shelf = Shelf(monkeypatch, ordered=False)
+    rows = [replace(shelf.row(number), aggregate_id=f"p-{number % 3}") for number in range(9)]
+    await shelf.write(*rows, shown=rows)
+    choice, stops = Choice(kind="person", aggregate_id="p-1"), [shelf.model.logs[KEPT, 0].stable]
+    found = [await shelf.service.meant("all", choice, stop_at, 2) for stop_at in (None, stops[0] - 3)]
+    assert found == [(3, stops), None]
+    assert await shelf.service.meant("all", choice, None, 3) is None
+    assert await shelf.service.replay("all", choice, None, "ada") == 3
