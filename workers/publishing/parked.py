@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.structs import TopicPartition
 
 from annals.agents.publishing.administration import all_kinds_of
-from annals.agents.publishing.delivering.choosing import FIRST, Place
+from annals.agents.publishing.delivering.choosing import FIRST, Meant, Place
 from annals.schemas.delivery import discarded, replayed
 from annals.topics.headers import decimal_header
 from annals.workers.clock import SystemClock
@@ -96,12 +96,8 @@ class ParkedService(KafkaSubscriptions):
                     async for each in found:
                         yield each
 
-    async def meant(
-        self, name: str, choice: Choice, stop_at: int | None, most: int
-    ) -> tuple[int, list[int]] | None:
-        """Return how many events are meant, and by partition the offset in `parked.<name>` that all of them are before.
-
-        None: they are no more than `most`.
+    async def meant(self, name: str, choice: Choice, stop_at: int | None, most: int) -> Meant | None:
+        """Return which events are meant; None: they are no more than `most`.
 
         Raises:
             Refused: there is no such subscription (404).
@@ -122,7 +118,7 @@ class ParkedService(KafkaSubscriptions):
             if count > most and choice.aggregate_id is not None:  # what is kept of rows may not tell of which they are
                 found = [await self._places(client, kept, choice, *each) for each in enumerate(stops)]
                 count = sum(len(places) for by_kind, _ in found for places in by_kind.values())
-        return (count, stops) if count > most else None
+        return Meant(count, stops, kept.record.incarnation) if count > most else None
 
     async def replay(
         self, name: str, choice: Choice, stop_at: int | Sequence[int] | None, by: str, told: Told = int

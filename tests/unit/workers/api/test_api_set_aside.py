@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from annals.agents.publishing.delivering.choosing import Meant
 from annals.agents.reading.jobs import TooManyJobsError
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.job_record import RUNNING, JobRecord
@@ -28,7 +29,7 @@ class Parked:
         self.number = number
 
     async def meant(self, name, choice, stop_at, most):
-        return (self.number, [7, 8]) if self.number > most else None
+        return Meant(self.number, [7, 8], 3) if self.number > most else None
 
     async def replay(self, name, choice, stop_at, by):
         return min(self.number, 1)
@@ -174,6 +175,7 @@ async def test_very_many_are_decided_about_by_a_job_which_is_named_at_once(actio
         "action": action,
         "choice": {"kind": "person", "since": "2026-11-29T08:00:00.000000Z"},
         "stop_at": [7, 8],
+        "incarnation": 3,
         "by": "anonymous",
         "why": why,
     }
@@ -188,13 +190,13 @@ async def test_very_many_of_one_aggregate_are_a_job_and_those_that_are_named_are
     """Goes red when only `all` is: where later events pass parked ones an aggregate may have any number of them."""
     jobs, parked = Jobs(), Parked(MOST_AT_ONCE + 1)
     for chosen in ({"aggregate": {"kind": "person", "id": "p-1"}}, {"cids": [CID]}):
-        body = msgspec.json.encode({**chosen, "where": {"type": "PersonRenamed"}})
+        body = msgspec.json.encode({**chosen, "where": {"type": "PersonRenamed", "reason": ""}})
         status, headers, answer = await answered(f"{PARKED}/replay", body, parked=parked, jobs=jobs)
         is_job = "aggregate" in chosen
         assert (status, "Location" in headers) == (202, is_job)
         assert answer == {"accepted": MOST_AT_ONCE + 1 if is_job else 1}
     ((*_, request),) = jobs.begun
-    assert request["choice"] == {"kind": "person", "aggregate_id": "p-1", "type": "PersonRenamed"}
+    assert request["choice"] == {"kind": "person", "aggregate_id": "p-1", "type": "PersonRenamed", "reason": ""}
 
 
 @pytest.mark.parametrize("action", ["replay", "discard"])
