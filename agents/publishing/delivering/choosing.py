@@ -98,7 +98,7 @@ class Choice(NamedTuple):
 class Meant(NamedTuple):
     """How many are meant, by partition of `parked.<name>` the offset that they are before, and of which incarnation."""
 
-    count: int
+    number: int
     stop_at: list[int]
     incarnation: int
 

@@ -233,7 +233,7 @@ class ParkedRoutes:
             job = await self._jobs.start(DECISION, f"{action} what is parked of {name}", msgspec.to_builtins(wish))
         except TooManyJobsError as error:
             raise too_many(error) from None
-        return json_answer(ParkedDecided(meant.count), status=202, location=f"{JOBS}/{job.id}")
+        return json_answer(ParkedDecided(meant.number), status=202, location=f"{JOBS}/{job.id}")
 
     async def _record(self, call: Call, action: str, asked: ParkedReplay) -> None:
         """Record who decides what and why, before it is done: a kill in the midst of it leaves that there."""

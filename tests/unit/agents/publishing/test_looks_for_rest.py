@@ -23,9 +23,9 @@ class Scene:
         self.begins = []
         self.share = Share(SystemClock())
         catching = SimpleNamespace(at_rest=lambda: self.at_rest)
-        self.roster = SimpleNamespace(behind=lambda: [subscribed])
         definition = Definition("all", kinds=["person"], delivery="acknowledged")
         subscribed = Subscribed(Kept(Record(definition, 1, {"person": [0]}), 0), "person", 0)
+        self.roster = SimpleNamespace(behind=lambda: [subscribed])
         self.joining = Joining(self, None, catching, SystemClock(), None, self.share)
 
     async def events_from(self, begin, limit):

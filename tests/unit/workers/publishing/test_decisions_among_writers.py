@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from msgspec.structs import replace
 
 from annals.agents.ports import UncertainError
@@ -191,7 +190,7 @@ async def test_of_one_aggregate_no_more_are_meant_than_it_has(monkeypatch):
 
 
 async def test_a_job_decides_about_nothing_of_a_subscription_that_was_put_anew_under_the_same_name(monkeypatch):
-    """Goes red when it goes by the name alone: what was parked of the new one was discarded for the old one's reason."""
+    """Goes red when it goes by the name alone: what was parked of the new one was discarded."""
     shelf = Shelf(monkeypatch)
     await shelf.park(*range(NUMBER))
     _, stop_at, incarnation = await shelf.service.meant("all", Choice(), None, 0)
@@ -205,7 +204,12 @@ async def test_a_job_decides_about_nothing_of_a_subscription_that_was_put_anew_u
     work._parked = shelf.service
     request = {"name": "all", "action": "discard", "choice": {}, "stop_at": stop_at, "by": "ada", "why": "x"}
     record = JobRecord(
-        id="1", kind=DECISION, subject="", status=RUNNING, started_at="", request={**request, "incarnation": incarnation}
+        id="1",
+        kind=DECISION,
+        subject="",
+        status=RUNNING,
+        started_at="",
+        request={**request, "incarnation": incarnation},
     )
     assert await work(record, lambda _: None) == {"decided": 0}
     assert await shelf.pages() == [[(True, number) for number in range(3)]]
