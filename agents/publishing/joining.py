@@ -12,6 +12,7 @@ in this process, and a former owner's is fenced where its publisher was, before 
 from __future__ import annotations
 
 import asyncio
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 ANSWERS_LOOK_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
+_position = attrgetter("position")
 
 
 class Joining:
@@ -125,9 +127,9 @@ class Joining:
         """
         self._take_up()
         known = self._catching.at_rest()
-        looked_at = {
-            each: self._reached.get(each) or known[each.name] for each in roster.behind() if each.name in known
-        }
+        own = {each: known[each.name] for each in roster.behind() if each.name in known}
+        # What was reached may be of a look that began before a delivery which has come further.
+        looked_at = {each: max(at, self._reached.get(each, at), key=_position) for each, at in own.items()}
         found = {each: looked_at.pop(each) for each in self._wanting if each in looked_at}
         near = {each: own for each, own in looked_at.items() if live - RUN_EVENTS <= own.position < live}
         if near:

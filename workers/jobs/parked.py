@@ -40,7 +40,7 @@ class ParkedWork:
         def told(count: int) -> None:
             report({**record.progress, "decided": before + count})
 
-        which = asked.name, Choice(**filters), asked.stop_at, asked.by
+        which = asked.name, Choice(**filters, incarnation=asked.incarnation), asked.stop_at, asked.by
         if asked.action == REPLAY:
             count = await self._parked.replay(*which, told=told)
         else:

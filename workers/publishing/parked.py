@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.structs import TopicPartition
 
 from annals.agents.publishing.administration import all_kinds_of
-from annals.agents.publishing.delivering.choosing import FIRST, Place
+from annals.agents.publishing.delivering.choosing import FIRST, Meant, Place
 from annals.schemas.delivery import discarded, replayed
 from annals.topics.headers import decimal_header
 from annals.workers.clock import SystemClock
@@ -96,10 +96,8 @@ class ParkedService(KafkaSubscriptions):
                     async for each in found:
                         yield each
 
-    async def meant(self, name: str, choice: Choice, stop_at: int | None) -> tuple[int, list[int]]:
-        """Return how many events are meant, and by partition the offset in `parked.<name>` that all of them are before.
-
-        Where later events pass those that are parked, the aggregate of a choice is not looked at.
+    async def meant(self, name: str, choice: Choice, stop_at: int | None, most: int) -> Meant | None:
+        """Return which events are meant; None: they are no more than `most`.
 
         Raises:
             Refused: there is no such subscription (404).
@@ -117,7 +115,10 @@ class ParkedService(KafkaSubscriptions):
                 ]
                 later = await self._parked_from(client, name, partition, stop)
                 count += sum((row.event, row.attempt) not in later for row in here)
-        return count, stops
+            if count > most and choice.aggregate_id is not None:  # what is kept of rows may not tell of which they are
+                found = [await self._places(client, kept, choice, *each) for each in enumerate(stops)]
+                count = sum(len(places) for by_kind, _ in found for places in by_kind.values())
+        return Meant(count, stops, kept.record.incarnation) if count > most else None
 
     async def replay(
         self, name: str, choice: Choice, stop_at: int | Sequence[int] | None, by: str, told: Told = int
@@ -146,14 +147,8 @@ class ParkedService(KafkaSubscriptions):
             kinds = all_kinds_of(kept.record, self._deciders)
             done = 0
             for partition, stop in enumerate(await self._stops(client, name, stop_at)):
-                later = await self._parked_from(client, name, partition, stop)
-
-                def is_meant(row: Row, later: Collection[Attempt] = later) -> bool:
-                    is_ours = row.incarnation == kept.record.incarnation
-                    return is_ours and choice.has(row) and _attempt_of(row) not in later
-
                 where = TopicPartition(self._names.deliveries(name), partition)
-                by_kind, read_to = await places_of(client, where, is_meant)
+                by_kind, read_to = await self._places(client, kept, choice, partition, stop)
                 for kind in kinds:
                     if places := by_kind.pop(kind, None):
                         writer = self._writer(name, kind, partition)
@@ -163,6 +158,19 @@ class ParkedService(KafkaSubscriptions):
                                 done += count
                                 told(done)
             return done
+
+    async def _places(
+        self, client: AIOKafkaClient, kept: Kept, choice: Choice, partition: int, stop: int
+    ) -> tuple[dict[str, Places], int]:
+        """Return where the rows are that are meant in a partition; see `places_of`."""
+        name = kept.record.definition.name
+        later = await self._parked_from(client, name, partition, stop)
+
+        def is_meant(row: Row) -> bool:
+            is_ours = row.incarnation == kept.record.incarnation
+            return is_ours and choice.has(row) and _attempt_of(row) not in later
+
+        return await places_of(client, TopicPartition(self._names.deliveries(name), partition), is_meant)
 
     async def _stops(self, client: AIOKafkaClient, name: str, stop_at: int | Sequence[int] | None) -> list[int]:
         """Return by partition the offset from which on nothing is meant: no later one than where the topic ends now.

@@ -37,7 +37,7 @@ class ProgressRead:
         self._looked_at = (0.0, 0.0)
 
     async def until(self, client: AIOKafkaClient, where: TopicPartition, end: int) -> dict[str, Progress]:
-        """Return the newest progress below an offset of its partition, by name.
+        """Return the newest progress by name: what is committed now, and below an offset of its partition for certain.
 
         Raises:
             UnreachableError, KafkaError: it cannot be read to there.
@@ -46,7 +46,8 @@ class ProgressRead:
         async with self._one_reads:
             now = self._clock.monotonic(), self._clock.now().timestamp()
             away_s = max(abs(at - before) for at, before in zip(now, self._looked_at, strict=True))
-            first, _ = (await bounds(client, [where]))[where]
+            first, stable = (await bounds(client, [where]))[where]
+            end = max(end, stable)  # another may have read further since that was asked for
             known = self._newest if where == self._where and away_s <= AWAY_S else None
             self._newest = None  # where it fails in the middle, it is read anew
             if known is None or known.first != first or not await known.read_on(client, end):

@@ -173,7 +173,7 @@ class ReactionService:
             "lag": {"events": behind},
             "failed": failed,
         }
-        return Answered(body, "0" if kept is None else str(kept.offset))
+        return Answered(body, "none" if kept is None else str(kept.offset))  # the first record is at offset 0
 
     async def _stream(self, places: Places, reaction: Reaction[Any]) -> _Stream:
         """Return how far a re-keyed reaction is in its stream."""

@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
 
 FIRST: Final = Place()
-Filter = Literal["kind", "type", "reason", "since", "until"]
+Filter = Literal["kind", "aggregate_id", "type", "reason", "since", "until"]
 
 
 class Described(Protocol):
@@ -73,10 +73,12 @@ class Choice(NamedTuple):
     reason: str | None = None
     since: str | None = None
     until: str | None = None
+    incarnation: int | None = None
 
     def has(self, row: Row) -> bool:
         """Whether a row is parked, and meant."""
-        return row.state == PARKED and self.names(row.cid, row.aggregate_id) and self.suits(row)
+        is_of_it = row.state == PARKED and self.incarnation in {None, row.incarnation}
+        return is_of_it and self.names(row.cid, row.aggregate_id) and self.suits(row)
 
     def names(self, cid: str, aggregate_id: str) -> bool:
         """Whether an event of an aggregate is meant, as far as these two tell."""
@@ -93,6 +95,14 @@ class Choice(NamedTuple):
         )
 
 
+class Meant(NamedTuple):
+    """How many are meant, by partition of `parked.<name>` the offset that they are before, and of which incarnation."""
+
+    number: int
+    stop_at: list[int]
+    incarnation: int
+
+
 DECISION: Final = "parked"
 """The kind of jobs that decide about very many parked events."""
 
@@ -101,13 +111,14 @@ class ParkedDecision(Struct, frozen=True, forbid_unknown_fields=True):
     """What such a job is asked for.
 
     choice: the members of a `Choice` that are given. stop_at: by partition of `parked.<name>` the offset from which on
-    nothing is meant. why: of a discard.
+    nothing is meant. incarnation: of the subscription. why: of a discard.
     """
 
     name: str
     action: Literal["replay", "discard"]
     choice: dict[Filter, str]
     stop_at: Annotated[list[From0], Meta(max_length=MOST_PARTITIONS)]
+    incarnation: int
     by: str
     why: str | None = None
 

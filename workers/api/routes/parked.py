@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from annals.agents.ports import Clock
+    from annals.agents.publishing.delivering.choosing import Meant
     from annals.agents.reading.jobs import Jobs
     from annals.workers.api.audit import AuditLog
     from annals.workers.api.http.routing import Call
@@ -141,8 +142,8 @@ class Parked(Protocol):
     async def page(self, name: str, choice: Choice, begin: Place, limit: int) -> tuple[Sequence[Any], Place | None]:
         """Return some, and where the next page begins."""
 
-    async def meant(self, name: str, choice: Choice, stop_at: int | None) -> tuple[int, list[int]]:
-        """Return how many there are, and by partition the offset that they are before."""
+    async def meant(self, name: str, choice: Choice, stop_at: int | None, most: int) -> Meant | None:
+        """Return which there are; None: no more than `most`."""
 
     async def replay(self, name: str, choice: Choice, stop_at: int | None, by: str) -> int:
         """Have them delivered again."""
@@ -219,19 +220,20 @@ class ParkedRoutes:
         self, call: Call, action: Literal["replay", "discard"], asked: ParkedReplay, choice: Choice
     ) -> Answer | None:
         """Begin a job where very many are meant, and answer how many; None: they are few enough for this request."""
-        if not asked.all:
+        if asked.cids is not None:
             return None
         name = call.parameters.name
-        count, stop_at = await with_problems(self._parked.meant(name, choice, asked.stop_at), ASKED)
-        if count <= MOST_AT_ONCE:
+        meant = await with_problems(self._parked.meant(name, choice, asked.stop_at, MOST_AT_ONCE), ASKED)
+        if meant is None:
             return None
-        filters: dict[Filter, str] = {each: value for each in get_args(Filter) if (value := getattr(choice, each))}
-        wish = ParkedDecision(name, action, filters, stop_at, call.principal.name, asked.reason)
+        given = ((each, getattr(choice, each)) for each in get_args(Filter))
+        filters: dict[Filter, str] = {each: value for each, value in given if value is not None}
+        wish = ParkedDecision(name, action, filters, *meant[1:], call.principal.name, asked.reason)
         try:
             job = await self._jobs.start(DECISION, f"{action} what is parked of {name}", msgspec.to_builtins(wish))
         except TooManyJobsError as error:
             raise too_many(error) from None
-        return json_answer(ParkedDecided(count), status=202, location=f"{JOBS}/{job.id}")
+        return json_answer(ParkedDecided(meant.number), status=202, location=f"{JOBS}/{job.id}")
 
     async def _record(self, call: Call, action: str, asked: ParkedReplay) -> None:
         """Record who decides what and why, before it is done: a kill in the midst of it leaves that there."""

@@ -365,10 +365,10 @@ def rows_parameters(projections: Mapping[str, Sequence[Projection[Any]]]) -> typ
 
 
 def _require_terms(projection: Projection[Any], column: str, text: str) -> None:
-    """Raise a Problem where a value leaves nothing to look for: all rows would be found by it."""
+    """Raise a Problem where a value leaves nothing to look for: all rows would be found by it, or none."""
     try:
         terms = wanted_of(projection, {column: text})
     except ValueError as error:
         raise invalid(column, str(error)) from None
-    if not terms:
+    if not (text and terms):
         raise invalid(column, "has nothing to look for")

@@ -214,6 +214,8 @@ async def test_rows_are_paged_by_an_opaque_cursor_and_refuse_what_is_not_theirs(
         await get(api, "/v1/projections/people_directory/rows?limit=0", 400)
         for name, wrong in (
             ("people_directory", "name="),
+            ("people_directory", "email="),
+            ("locations", "parent_id="),
             ("organizations", "name=%20"),
             ("workflow_board", "deadline_before=soon"),
             ("workflow_board", "deadline_before=9999-12-31T23:59:60-00:01"),

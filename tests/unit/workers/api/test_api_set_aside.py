@@ -3,7 +3,9 @@
 import msgspec
 import pytest
 
+from annals.agents.publishing.delivering.choosing import Meant
 from annals.agents.reading.jobs import TooManyJobsError
+from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.job_record import RUNNING, JobRecord
 from annals.workers.api.routes.dead_letters import DeadLetterRoutes
 from annals.workers.api.routes.parked import MOST_AT_ONCE, ParkedRoutes
@@ -15,6 +17,7 @@ from api_serving import Audit, serving
 
 PARKED = "/v1/subscriptions/billing/parked"
 LETTERS = "/v1/dead-letters"
+CID = cid_text(cid_of(b"an event"))
 HEADERS = {"content-type": "application/json"}
 FORM = "must have exactly one of {}, aggregate and all: true"
 
@@ -25,8 +28,8 @@ class Parked:
     def __init__(self, number=1):
         self.number = number
 
-    async def meant(self, name, choice, stop_at):
-        return self.number, [7, 8]
+    async def meant(self, name, choice, stop_at, most):
+        return Meant(self.number, [7, 8], 3) if self.number > most else None
 
     async def replay(self, name, choice, stop_at, by):
         return min(self.number, 1)
@@ -172,6 +175,7 @@ async def test_very_many_are_decided_about_by_a_job_which_is_named_at_once(actio
         "action": action,
         "choice": {"kind": "person", "since": "2026-11-29T08:00:00.000000Z"},
         "stop_at": [7, 8],
+        "incarnation": 3,
         "by": "anonymous",
         "why": why,
     }
@@ -180,6 +184,19 @@ async def test_very_many_are_decided_about_by_a_job_which_is_named_at_once(actio
     full = Jobs(has_room=False)
     status, headers, _ = await answered(f"{PARKED}/{action}", sent, parked=Parked(MOST_AT_ONCE + 1), jobs=full)
     assert (status, headers["Retry-After"]) == (429, "5")
+
+
+async def test_very_many_of_one_aggregate_are_a_job_and_those_that_are_named_are_not():
+    """Goes red when only `all` is: where later events pass parked ones an aggregate may have any number of them."""
+    jobs, parked = Jobs(), Parked(MOST_AT_ONCE + 1)
+    for chosen in ({"aggregate": {"kind": "person", "id": "p-1"}}, {"cids": [CID]}):
+        body = msgspec.json.encode({**chosen, "where": {"type": "PersonRenamed", "reason": ""}})
+        status, headers, answer = await answered(f"{PARKED}/replay", body, parked=parked, jobs=jobs)
+        is_job = "aggregate" in chosen
+        assert (status, "Location" in headers) == (202, is_job)
+        assert answer == {"accepted": MOST_AT_ONCE + 1 if is_job else 1}
+    ((*_, request),) = jobs.begun
+    assert request["choice"] == {"kind": "person", "aggregate_id": "p-1", "type": "PersonRenamed", "reason": ""}
 
 
 @pytest.mark.parametrize("action", ["replay", "discard"])

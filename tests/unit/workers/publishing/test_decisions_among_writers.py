@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from annals.agents.ports import UncertainError
 from annals.agents.publishing.delivering.choosing import DECISION, Choice, ParkedDecision
 from annals.schemas.job_record import RUNNING, JobRecord
 from annals.workers.jobs.parked import ParkedWork
+from annals.workers.memory.cluster import Topic
+from annals.workers.memory.partition import Rules
 from annals.workers.publishing import parked_decisions
 from annals.workers.publishing.delivery_log import KafkaDeliveryLog, KafkaDeliveryLogs
 from annals.workers.settings import Settings
@@ -139,15 +142,15 @@ async def test_a_job_whose_worker_is_killed_goes_on_with_what_was_parked_when_it
     """Goes red when what is parked after the request is decided about, too, by whoever takes the job up."""
     shelf = Shelf(monkeypatch)
     await shelf.park(*range(NUMBER))
-    count, stop_at = await shelf.service.meant("all", Choice(), None)
-    assert (count, stop_at) == (NUMBER, [shelf.model.logs[KEPT, 0].stable])
+    count, stop_at, incarnation = await shelf.service.meant("all", Choice(), None, 0)
+    assert (count, stop_at, incarnation) == (NUMBER, [shelf.model.logs[KEPT, 0].stable], 1)
     late = [NUMBER, NUMBER + 1]
     await shelf.park(*late)
-    assert await shelf.service.meant("all", Choice(), stop_at[0]) == (NUMBER, stop_at)
-    assert (await shelf.service.meant("all", Choice(reason="r1"), None))[0] == len(range(1, NUMBER + 2, 7))
+    assert await shelf.service.meant("all", Choice(), stop_at[0], 0) == (NUMBER, stop_at, 1)
+    assert (await shelf.service.meant("all", Choice(reason="r1"), None, 0))[0] == len(range(1, NUMBER + 2, 7))
     work = ParkedWork(Settings())
     work._parked = shelf.service
-    request = {"name": "all", "action": "discard", "choice": {"kind": "person"}, "stop_at": stop_at}
+    request = {"name": "all", "action": "discard", "choice": {"kind": "person"}, "stop_at": stop_at, "incarnation": 1}
     asked = ParkedDecision(**request, by="ada", why="sent twice")
     record = JobRecord(
         id="1", kind=DECISION, subject="", status=RUNNING, started_at="", request={**request, "by": "ada", "why": "x"}
@@ -172,3 +175,41 @@ async def test_a_job_whose_worker_is_killed_goes_on_with_what_was_parked_when_it
     result = await work(again, reports.append)
     assert NUMBER - 1 <= result["decided"] <= NUMBER, "a kill between a commit and its answer leaves one uncounted"
     assert [[number for _, number in page] for page in await shelf.pages()] == [late]
+
+
+async def test_of_one_aggregate_no_more_are_meant_than_it_has(monkeypatch):
+    """Goes red when those of all are counted where later events pass parked ones: `accepted` was what it has not."""
+    shelf = Shelf(monkeypatch, ordered=False)
+    rows = [replace(shelf.row(number), aggregate_id=f"p-{number % 3}") for number in range(9)]
+    await shelf.write(*rows, shown=rows)
+    choice, stops = Choice(kind="person", aggregate_id="p-1"), [shelf.model.logs[KEPT, 0].stable]
+    found = [await shelf.service.meant("all", choice, stop_at, 2) for stop_at in (None, stops[0] - 3)]
+    assert found == [(3, stops, 1), None]
+    assert await shelf.service.meant("all", choice, None, 3) is None
+    assert await shelf.service.replay("all", choice, None, "ada") == 3
+
+
+async def test_a_job_decides_about_nothing_of_a_subscription_that_was_put_anew_under_the_same_name(monkeypatch):
+    """Goes red when it goes by the name alone: what was parked of the new one was discarded."""
+    shelf = Shelf(monkeypatch)
+    await shelf.park(*range(NUMBER))
+    _, stop_at, incarnation = await shelf.service.meant("all", Choice(), None, 0)
+    for topic in (DELIVERIES, KEPT):
+        shelf.model.delete_topic(topic)
+        shelf.model.make_topic(topic, Topic(1, Rules(appends_time=True)))
+    shelf.put(2)
+    rows = [shelf.row(number, incarnation=2) for number in range(3)]
+    await shelf.write(*rows, shown=rows)
+    work = ParkedWork(Settings())
+    work._parked = shelf.service
+    request = {"name": "all", "action": "discard", "choice": {}, "stop_at": stop_at, "by": "ada", "why": "x"}
+    record = JobRecord(
+        id="1",
+        kind=DECISION,
+        subject="",
+        status=RUNNING,
+        started_at="",
+        request={**request, "incarnation": incarnation},
+    )
+    assert await work(record, lambda _: None) == {"decided": 0}
+    assert await shelf.pages() == [[(True, number) for number in range(3)]]

@@ -63,9 +63,10 @@ async def test_what_is_resumed_and_paused_is_answered_and_followed():
     followed = FollowedControls(world.options(), NAMES)
     following = asyncio.create_task(followed.run())
     shown = await world.service.get("counting")
-    assert (shown.body["status"], shown.body["reason"], shown.etag) == ("paused", NEVER_RESUMED, "0")
+    assert (shown.body["status"], shown.body["reason"], shown.etag) == ("paused", NEVER_RESUMED, "none")
     resumed = await world.service.resume("counting")
     assert (resumed.body["status"], resumed.body["positions"]) == ("active", {"person": [0]})
+    assert resumed.etag == "0", "that of the first record is not that of none"
 
     async def is_said(status):
         kept = followed.get("counting")
