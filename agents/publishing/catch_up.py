@@ -140,8 +140,9 @@ class CatchUp:
     async def _fence(self) -> None:
         await self._log.fence()
         known = (await self._log.progress()).get(self.subscribed.name)
-        # None: nobody has written any for this incarnation, and the one that was given holds.
-        if known is not None and known.incarnation == self._begin.incarnation:
+        if known is None or known.incarnation > self._begin.incarnation:
+            raise FencedError(f"{self.subscribed.name}: another worker writes it with what is live now, or anew")
+        if known.incarnation == self._begin.incarnation:  # else whoever wrote last did not know that it was begun anew
             self.position, self._cid = known.position, known.cid
         self._forget()
 

@@ -6,7 +6,7 @@ publisher asks it about each event as it asks those that are live. The transacti
 event that it wants says instead that it rests no more, and where it stood; then its delivery shard begins.
 
 Whoever rests has no delivery shard and no rows, so that nobody else writes its progress: its shard has ended by itself
-in this process, and a former owner's is fenced where its publisher was, before it could begin one again.
+in this process, and a former owner's is fenced, and writes nothing when it finds its subscription at rest.
 """
 
 from __future__ import annotations

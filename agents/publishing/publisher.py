@@ -76,7 +76,7 @@ class Publisher:
         share: Share,
         telemetry: PublishTelemetry,
         delivering: DeliveryShards | None = None,
-        most_events: int = RUN_EVENTS,
+        most_events: int | None = None,
     ) -> None:
         """Take the partition's reading shard, its writers, the subscriptions, what all share, and the size of runs."""
         self._source = source
@@ -95,7 +95,7 @@ class Publisher:
         self._told_lag, self._told_at = -1, -LOOK_S
         self._roster = Roster(source.kind, source.partition)
         self._writer: PublishLog | None = None
-        self._pace = Pace(self._clock, self._log, most_events, "events")
+        self._pace = Pace(self._clock, self._log, most_events or RUN_EVENTS, "events")
         self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering, self._pace, subscriptions)
         self._joining = Joining(source, decider, self._catching, clock, self._pace, share)
         self._pausing: set[asyncio.Task[None]] = set()
@@ -273,7 +273,7 @@ class Publisher:
             return True
         selected = await select_for(run.events, there, self.position, self._roster, self._decider)
         rest = to_and_from_rest(there, selected.comes, self._live, self._roster)
-        changes: dict[str, Progress | None] = {**there.leaving, **rest}
+        changes: dict[str, Progress | None] = {**self._roster.begun(), **there.leaving, **rest}
         if len(changes) > (most := self._pace.part_of(MOST_CHANGES)):  # some of them first, where what is live stands
             await self._commit(writer, {}, dict(islice(changes.items(), most)), self._live, 0)
             return True

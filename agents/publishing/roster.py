@@ -24,7 +24,8 @@ class Roster:
     """own: the progress of those that are not live; resting: of those that answer, and are as far as what is live.
 
     known: the subscriptions as they were last noticed. unproven: the progress that was read of some of them, whose
-    event was not looked for yet.
+    event was not looked for yet. unwritten: the names of those in `own` whose progress is to be written before anybody
+    works for them: whoever works finds it, or knows that another one has taken the subscription over.
     """
 
     def __init__(self, kind: str, partition: int) -> None:
@@ -37,6 +38,7 @@ class Roster:
         self.own: dict[str, Progress] = {}
         self.resting: dict[str, Progress] = {}
         self.unproven: dict[str, Progress] = {}
+        self.unwritten: set[str] = set()
 
     async def is_current(self, subscriptions: Subscriptions) -> bool:
         """Whether nobody has changed a subscription since they were noticed: asked when events have been read."""
@@ -76,6 +78,8 @@ class Roster:
             incarnation, own = known[name].record.incarnation, progress.get(name)
             if own is not None and own.incarnation == incarnation:
                 self.take(name, msgspec.structs.replace(own, is_resting=own.is_resting and not is_first))
+                if own.is_resting and is_first:
+                    self.unwritten.add(name)
                 if own.cid is not None:
                     self.unproven[name] = own
             elif (own is not None or is_first) and self._wants(name):
@@ -83,6 +87,7 @@ class Roster:
                 # Of a kind that came after it, all is wanted.
                 first = begin[self._partition] if self._partition < len(begin) else 0
                 self.own[name] = Progress(first, None, incarnation)
+                self.unwritten.add(name)
         self.known = known
         return failed
 
@@ -96,6 +101,7 @@ class Roster:
         """A subscription has no progress of its own."""
         self.own.pop(name, None)
         self.resting.pop(name, None)
+        self.unwritten.discard(name)
 
     def beyond(self, offset: int, catching: Mapping[str, int]) -> dict[str, int]:
         """Return the positions of those that are running and have come further than an offset, by name.
@@ -125,7 +131,12 @@ class Roster:
 
     def behind(self) -> list[Subscribed]:
         """Return those that are running and have a progress of their own: for good, where somebody answers."""
-        return [each for name, each in self._wanting() if name in self.own and self.is_running(name)]
+        written = self.own.keys() - self.unwritten
+        return [each for name, each in self._wanting() if name in written and self.is_running(name)]
+
+    def begun(self) -> dict[str, Progress]:
+        """Return the progress that nobody has written yet."""
+        return {name: self.own[name] for name in sorted(self.unwritten)}
 
     def at_rest(self) -> list[Subscribed]:
         """Return those that are looked after with what is live until something of theirs comes."""

@@ -201,7 +201,9 @@ class DeliveryShard:
         """Become the only one who delivers, and read what is not settled."""
         await self._log.fence()
         known = await self._log.own_progress()
-        if known is not None and known.incarnation == self.own.incarnation:
+        if known is None or known.is_resting or known.incarnation > self.own.incarnation:
+            raise FencedError(f"{self.subscribed.name}: another worker has it live or at rest now, or anew")
+        if known.incarnation == self.own.incarnation:  # else whoever wrote last did not know that it was begun anew
             self.own = known
         unsettled = await self._log.unsettled(self.own.incarnation)
         while not self._stopping.is_set() and not await self._source.until_offset(

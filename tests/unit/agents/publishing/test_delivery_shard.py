@@ -4,15 +4,22 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+import structlog
 from aiokafka.errors import LeaderNotAvailableError
 from aiokafka.structs import TopicPartition
 
+from annals.agents.aggregates import REGISTRY
 from annals.agents.backoff import Backoff
+from annals.agents.pace import Pace
 from annals.agents.ports import UncertainNotPermittedError
 from annals.agents.publishing import selection
 from annals.agents.publishing.delivering import shard as module
+from annals.agents.publishing.delivering.making import DeliveryShards
+from annals.agents.publishing.selection import Subscribed
+from annals.agents.publishing.share import Share
 from annals.schemas.cid import cid_text
 from annals.schemas.delivery import decode_row, discarded, encode_row, replayed
+from annals.schemas.progress import Progress
 from annals.schemas.subscription import Definition, Former, Retry
 from annals.topics.names import publisher_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
@@ -384,3 +391,40 @@ async def test_rows_of_the_topic_are_read_as_they_are_written():
     (row,) = await rows(world)
     assert decode_row(cid_text(ada[0].cid).encode(), encode_row(row)) == row
     assert (row.state, row.attempt, row.ordered) == ("in_flight", 1, False)
+
+
+@pytest.mark.parametrize("there", [None, Progress(1, None, 1, is_resting=True), Progress(0, None, 2)])
+async def test_who_delivered_delivers_nothing_once_another_has_taken_it_over(there):
+    """As a worker that was frozen goes on: another one has it live, at rest, or begun anew since."""
+    world = World("all")
+    world.journal.append(chain("p-1", 3))
+    world.subscriptions.set("all", definition=asked())
+    if there is not None:
+        await world.write_progress("all", there)
+    written, fenced = len(await world.received("", "progress")), asyncio.Event()
+    world.counts.fenced = fenced.set
+    async with world.shard() as shard:
+        making = DeliveryShards(
+            shard,
+            REGISTRY["person"],
+            world.logs().delivering,
+            Clock(),
+            Clock(),
+            world.counts,
+            ("person",),
+            1,
+            Share(Clock()),
+            lambda: 0.5,
+        )
+        subscribed = Subscribed(world.subscriptions.all()["all"], "person", 0)
+        pace = Pace(Clock(), structlog.get_logger(), 10, "events")
+        frozen = making.shard(subscribed, Progress(0, None, 1), pace, world.subscriptions)
+        running = asyncio.create_task(frozen.run())
+        told = [asyncio.create_task(fenced.wait()), asyncio.create_task(eventually(lambda: has(world, 1)))]
+        await asyncio.wait(told, return_when="FIRST_COMPLETED")
+        frozen.stop()
+        for each in told:
+            each.cancel()
+        await running
+    assert not await world.cids("all")
+    assert len(await world.received("", "progress")) == written

@@ -5,10 +5,16 @@ from contextlib import asynccontextmanager
 
 import orjson
 import pytest
+import structlog
 from aiokafka.structs import TopicPartition
 
 from annals.agents import backoff
+from annals.agents.aggregates import REGISTRY
+from annals.agents.pace import Pace
 from annals.agents.publishing.administration import put
+from annals.agents.publishing.catch_up import CatchUp
+from annals.agents.publishing.selection import Subscribed
+from annals.agents.publishing.share import Share
 from annals.agents.reading.found import JournalRun
 from annals.schemas.cid import cid_text
 from annals.schemas.progress import LIVE, Progress
@@ -18,8 +24,8 @@ from annals.workers.kafka.read import settled_ends
 from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from chained import chain
-from following import until
-from publishing import EVENTS, NAMES, Mortal, World, at_each_step, eventually, progress_of, shown
+from following import Clock, until
+from publishing import EVENTS, NAMES, Counts, Mortal, World, at_each_step, eventually, progress_of, shown
 
 
 async def test_a_subscription_from_the_beginning_gets_every_event_once():
@@ -469,6 +475,64 @@ async def test_a_selective_catch_up_commits_what_is_enough_for_a_transaction_and
         committed = len(await world.received("", "progress")) - before
     assert await world.cids("few") == shown([event for event in events if event.key.endswith(b"00")])
     assert committed <= 8, "500 events were 50 runs"
+
+
+async def test_who_was_behind_publishes_nothing_once_another_has_it_live():
+    """As a worker that was frozen goes on: goes red when no progress is taken for none that anybody has written."""
+    world = World("all")
+    events = chain("p-1", 4)
+    world.journal.append(events)
+    await world.subscribe("all")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: is_live(world, "all"))
+        kept, counts = world.subscriptions.all()["all"], Fenced()
+        pace = Pace(Clock(), structlog.get_logger(), 2, "events")
+        who = Subscribed(kept, "person", 0), Progress(0, None, 1), shard, REGISTRY["person"]
+        frozen = CatchUp(*who, world.logs().catching_up("all"), lambda: 4, Share(Clock()), counts, pace)
+        running = asyncio.create_task(frozen.run())
+        await asyncio.wait([running, told := asyncio.create_task(counts.told.wait())], return_when="FIRST_COMPLETED")
+        frozen.stop()
+        told.cancel()
+        await running
+    assert await world.cids("all") == shown(events)
+    assert not frozen.has_reached
+    assert await positions_of(world) == {"live": 4}
+
+
+@pytest.mark.parametrize("delivery", ["stream", "acknowledged"])
+async def test_where_somebody_begins_without_progress_it_is_written_before_what_is_live_passes_it(delivery):
+    """As behind a topic of progress that somebody deleted: goes red when the next owner takes the rest for published.
+
+    Else what is live is at the journal's end in a transaction of its own, and the next owner takes it for the whole.
+    """
+    world = World("all", "paused")
+    world.journal.append(chain("p-1", 3))
+    world.subscriptions.set("all", definition={"delivery": delivery})
+    world.subscriptions.set("paused", definition={"status": "paused"})
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: is_written(world))
+    first = [key for key, _, _ in await world.received("", "progress")][:3]
+    assert {key.split(b"/")[0] for key in first} == {b"all", b"paused", b"live"}
+    assert (await positions_of(world))["paused"] == 0
+
+
+async def is_written(world):
+    return LIVE in await positions_of(world)
+
+
+async def is_live(world, name):
+    return (await positions_of(world)).keys() == {LIVE} and await has(world, name, 1)
+
+
+class Fenced(Counts):
+    """Tells when a writer was fenced."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = asyncio.Event()
+
+    def fenced(self):
+        self.told.set()
 
 
 @pytest.mark.parametrize("delivery", ["stream", "acknowledged"])
