@@ -91,3 +91,14 @@ async def test_any_of_those_that_are_there_is_asked(client: Any) -> None:
         assert await asked(client)
     assert first.asked
     assert second.asked
+
+
+async def test_who_coordinates_is_not_asked_of_it_either(client: Any) -> None:
+    gone = Connection()
+    gone.is_open = False
+    connect(client, n2=gone, n3=Connection())
+    assert {client.get_random_node() for _ in range(5 * TRIES)} == {1, 3}
+    connect(client, n1=gone, n2=gone, n3=gone)
+    assert client.get_random_node() in {1, 2, 3}
+    client.cluster._brokers.clear()
+    assert client.get_random_node() is None
