@@ -81,6 +81,7 @@ class Watch:
         self._metrics = metrics
         self._clock = clock
         self._client: AIOKafkaClient | None = None
+        self._is_outdated = False
         self._blocked = BlockedPartitions()
         self._gone: set[str] = set()  # topics of commands of kinds that lack a topic
         self._leaders: dict[TopicPartition, int | None] = {}
@@ -112,7 +113,7 @@ class Watch:
             for shard in self._shards.all():
                 shard.acknowledged.doubt()
             problem = await no_answer(self._client, self._servers, error)
-            await self._disconnect()
+            self._is_outdated = True
             if self.problem is None:
                 log.error("the broker does not answer", reason=problem, error=str(error))  # noqa: TRY400 - no trace
             self.problem = problem
@@ -125,9 +126,8 @@ class Watch:
             self._metrics.broker_up.set(1)
 
     async def _measure(self) -> None:
-        if self._client is None:
-            self._client = await connect(self._options, self._topics)
-        await self._count(self._client)
+        client = await self._connected()
+        await self._count(client)
         shards = {
             TopicPartition(shard.place.topic, shard.place.partition): shard
             for shard in self._shards.all()
@@ -138,12 +138,12 @@ class Watch:
         outcomes = {where: TopicPartition(self._kinds[where.topic].outcomes, where.partition) for where in shards}
         everything = [*shards, *journals.values(), *outcomes.values()]
         ends, stable, starts = await asyncio.gather(
-            list_offsets(self._client, HIGH_WATERMARK, LAST, everything),
-            list_offsets(self._client, LAST_STABLE, LAST, shards),
-            list_offsets(self._client, HIGH_WATERMARK, FIRST, journals.values()),
+            list_offsets(client, HIGH_WATERMARK, LAST, everything),
+            list_offsets(client, LAST_STABLE, LAST, shards),
+            list_offsets(client, HIGH_WATERMARK, FIRST, journals.values()),
         )
         now = self._clock.monotonic()
-        leaders = {where: self._client.cluster.leader_for_partition(where) for where in shards}
+        leaders = {where: client.cluster.leader_for_partition(where) for where in shards}
         for where, shard in shards.items():
             if self._leaders.get(where, leaders[where]) != leaders[where]:
                 shard.acknowledged.doubt()
@@ -190,6 +190,15 @@ class Watch:
         self._gone = absent
         self.gone = [f"the topics {', '.join(sorted(gone))} are gone: they were deleted. {RESTORE}"] if gone else []
         self._metrics.sweep({self._kinds[commands].kind for commands in absent})
+
+    async def _connected(self) -> AIOKafkaClient:
+        """Return a client, a new one behind a failure; the former knows until then who does not answer."""
+        if self._client is None or self._is_outdated:
+            former, self._client = self._client, await connect(self._options, self._topics)
+            self._is_outdated = False
+            if former is not None:
+                await former.close()
+        return self._client
 
     async def _disconnect(self) -> None:
         if self._client is not None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import random
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
@@ -64,12 +65,14 @@ class _Connection(AIOKafkaConnection):
 
 
 class _Client(AIOKafkaClient):
-    """aiokafka's client, but for three things.
+    """aiokafka's client, but for four things.
 
-    It creates nothing. Whoever is cancelled while it closes one ends cancelled: aiokafka's own `close` waits for a task
-    in the background that it has cancelled, and suppresses every CancelledError that comes meanwhile: the caller's,
-    too, which would then go on for good. And where no broker answers at an address that it knows, it looks for them at
-    those that it was given (KIP-899): aiokafka's asks the former addresses for as long as the process lives.
+    It creates nothing. A broker whose connection has ended is the last that it asks who leads or coordinates: that is
+    mostly why it asks, and to learn that a machine which is gone takes no other one lasts as long as a request may.
+    Whoever is cancelled while it closes one ends cancelled: aiokafka's own `close` waits for a task in the background
+    that it has cancelled, and suppresses every CancelledError that comes meanwhile: the caller's, too, which would then
+    go on for good. And where no broker answers at an address that it knows, it looks for them at those that it was
+    given (KIP-899): aiokafka's asks the former addresses for as long as the process lives.
     """
 
     async def close(self) -> None:
@@ -81,6 +84,8 @@ class _Client(AIOKafkaClient):
             raise asyncio.CancelledError
 
     async def _metadata_update(self, cluster_metadata: ClusterMetadata, topics: Iterable[str]) -> bool:
+        if await self._told_by_others(cluster_metadata, topics):
+            return True
         if await super()._metadata_update(cluster_metadata, topics):
             return True
         asked = {(broker.host, broker.port) for broker in self.cluster.brokers()}
@@ -91,6 +96,36 @@ class _Client(AIOKafkaClient):
             return False
         self.cluster._brokers = found  # noqa: SLF001 - what it knows of the topics holds until they say otherwise
         return bool(await super()._metadata_update(cluster_metadata, topics))
+
+    def get_random_node(self) -> Any:
+        """Return a broker to ask for a coordinator; None: none is known."""
+        others = self._others()
+        return random.choice(others) if others else super().get_random_node()  # noqa: S311 - no secret
+
+    def _others(self) -> list[Any]:
+        """Return the brokers but for those whose connections have ended."""
+        connections = {
+            each.nodeId: self._conns.get((each.nodeId, ConnectionGroup.DEFAULT)) for each in self.cluster.brokers()
+        }
+        return [node for node, each in connections.items() if each is None or each.connected()]
+
+    async def _told_by_others(self, cluster_metadata: ClusterMetadata, topics: Iterable[str]) -> bool:
+        """Where connections have ended, update metadata by a broker whose did not; return whether one answered."""
+        others = self._others()
+        if len(others) == len(self.cluster.brokers()):
+            return False
+        for node in random.sample(others, len(others)):  # one that is cut off from the rest says what was
+            connection = await self._get_conn(node)
+            if connection is None:
+                continue
+            try:
+                metadata = await connection.send(MetadataRequest(list(topics) if topics else None))
+            except (KafkaError, TimeoutError):
+                continue
+            if metadata.brokers:
+                cluster_metadata.update_metadata(metadata)
+                return True
+        return False
 
     async def _brokers_anew(self, topics: Iterable[str]) -> dict[int, Any]:
         """Return the brokers that those at the addresses that were given name now; none where nobody answers there."""

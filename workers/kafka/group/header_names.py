@@ -83,8 +83,11 @@ class _Fetched(fetcher.MemoryRecords):
 
     @property
     def lone_base(self) -> int | None:
-        """The base offset of the first batch, where none may be missing before it and nothing behind it proves it."""
-        if self.whole_from is None or len(self.data) < _LEAST or self.data[MAGIC_AT] != MAGIC:
+        """The base offset of the first batch, where none may be missing before it and nothing behind it proves it.
+
+        None, too, once it was taken.
+        """
+        if self._at or self.whole_from is None or len(self.data) < _LEAST or self.data[MAGIC_AT] != MAGIC:
             return None
         base, length = _HEAD.unpack_from(self.data)
         return base if base > 0 and len(self.data) < 2 * _HEAD.size + length else None
@@ -180,6 +183,7 @@ class _Batches:
     """
 
     def __init__(self, data: bytes, offset: int, *, is_whole: bool, is_misplaced: bool) -> None:
+        self.is_misplaced = is_misplaced
         is_damaged = is_misplaced or (is_whole and _is_doubtful(data))
         self._batches: deque[_Batch | None] = deque([None] if is_damaged else [])
         if self._batches:
@@ -301,7 +305,8 @@ class _FetchResult(fetcher.FetchResult):
             if not taken:  # what is before the damage is handed out first, and the next fetch begins with it
                 raise
         self._update_position()
-        self._assignment.state_value(self._topic_partition).read_to = records.next_fetch_offset
+        if not records._records.is_misplaced:  # noqa: SLF001 - what it is in the place of was not met
+            self._assignment.state_value(self._topic_partition).read_to = records.next_fetch_offset
         self._partition_records = None
         return taken
 

@@ -28,22 +28,30 @@ async def prove_lone(client: AIOKafkaClient, node: int, assignment: Any, fetched
 
     fetched: what consumers take from, by partition: aiokafka's results, and its errors.
     """
-    for where, result in list(fetched.items()):
-        records = getattr(getattr(result, "_partition_records", None), "_records", None)
-        base = getattr(records, "lone_base", None)
-        if records is None or base is None:
-            continue
-        state = assignment.state_value(where)
-        if state.position == getattr(state, "read_to", None):
-            continue
+    doubtful = {
+        where: result for where, result in fetched.items() if _is_doubtful(assignment.state_value(where), result)
+    }
+    for where in doubtful:
         del fetched[where]  # nobody takes it meanwhile
+    for where, result in doubtful.items():
+        there = result._partition_records  # noqa: SLF001 - it tells nobody
+        base = there._records.lone_base  # noqa: SLF001 - the same
         try:
-            records.is_misplaced = await _first_base(client, node, where, base - 1) == base
+            there._records.is_misplaced = await _first_base(client, node, where, base - 1) == base  # noqa: SLF001
         except KafkaError:
+            return  # those behind it are fetched again, too: to wait for a broker that is gone takes long for each
+        if not assignment.active or where in fetched:  # that of who leads it now
             continue
-        if assignment.active:
-            state.read_to = state.position
-            fetched[where] = result
+        if not there._records.is_misplaced:  # noqa: SLF001 - else it is asked about at each look
+            assignment.state_value(where).read_to = there.next_fetch_offset
+        fetched[where] = result
+
+
+def _is_doubtful(state: Any, result: Any) -> bool:
+    """Whether nothing was taken of a result yet, and nobody knows whether its first batch is in its place."""
+    there: Any = getattr(result, "_partition_records", None)
+    is_lone = getattr(getattr(there, "_records", None), "lone_base", None) is not None
+    return is_lone and there.next_fetch_offset != getattr(state, "read_to", None)
 
 
 async def _first_base(client: AIOKafkaClient, node: int, where: TopicPartition, offset: int) -> int | None:

@@ -8,8 +8,15 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, LeaderNotAvailableError
 from aiokafka.structs import BrokerMetadata
 
+from annals.workers import watch
+from annals.workers.clock import SystemClock
 from annals.workers.kafka import diagnosis
 from annals.workers.kafka.diagnosis import no_answer
+from annals.workers.kafka.group.sources import Sources
+from annals.workers.settings import Settings
+from annals.workers.telemetry import Metrics
+from annals.workers.watch import Watch
+from annals.workers.writing.shards import Shards
 
 ALL = "a:9092,b:9092,c:9092"
 PORTS = {1: 9101, 2: 9102, 3: 9103}
@@ -22,12 +29,16 @@ class Client:
         brokers = [BrokerMetadata(node, "kafka", PORTS[node], None) for node in sorted(PORTS, reverse=True)[-known:]]
         self.cluster = SimpleNamespace(brokers=lambda: brokers)
         self.gone, self.silent = gone, silent
+        self.is_closed = False
 
     async def send(self, node: int, request: Any) -> None:
         if node in self.gone:
             raise KafkaConnectionError
         if node in self.silent:
             await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        self.is_closed = True
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +75,34 @@ async def test_whoever_is_cancelled_meanwhile_ends() -> None:
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+async def test_a_watch_names_it_also_where_it_connects_anew_and_asks_that_one_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Goes red when every third look says that none of them answers: in which order they are asked is drawn."""
+    first, later = Client(set(), {2}), Client(set(), set())
+    answers: list[Any] = [first, TimeoutError(), later]
+
+    async def connect(*_: Any) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def count(self: Watch, client: Any) -> None:
+        if client is first:
+            raise TimeoutError
+
+    monkeypatch.setattr(watch, "connect", connect)
+    monkeypatch.setattr(Watch, "_count", count)
+    metrics, clock = Metrics(), SystemClock()
+    shards = Shards(Settings(), {}, {}, {}, 1, Sources(), metrics, clock, {})
+    watching = Watch({"bootstrap_servers": ALL}, {}, {}, shards, metrics, clock)
+    said = []
+    for _ in range(2):
+        await watching._look()
+        said.append(watching.problem)
+    assert said == ["no answer from Kafka broker 2 at kafka:9102 (2 of 3 answer)"] * 2
+    await watching._look()
+    assert (watching.problem, first.is_closed, later.is_closed) == (None, True, False)

@@ -1,0 +1,129 @@
+"""A batch that came alone is proven before anybody has it, at each look anew where it is not in its place."""
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.consumer.subscription_state import Assignment
+from aiokafka.errors import NodeNotReadyError
+from aiokafka.structs import TopicPartition
+
+from annals.topics.wire import encode_headers
+from annals.workers.kafka.group.header_names import Unreadable, _Fetched, _FetchResult, _PartitionRecords, undressed
+from annals.workers.kafka.group.lone_batches import prove_lone
+from annals.workers.kafka.write.batches import RecordBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NODE = 1
+CHECKED = True
+AT = 5
+FIRST, SECOND = (TopicPartition("commands.person", number) for number in range(2))
+
+
+def batch(base: int) -> bytes:
+    built = RecordBatch("none")
+    assert built.fill([(b"key", b"value", number, encode_headers([])) for number in range(2)], 0, 1 << 20) == 2
+    return base.to_bytes(8, "big") + built.build(7, 0, 0)[8:]
+
+
+class Consumer:
+    """What aiokafka's fetcher keeps of two partitions, both of which are to be read from an offset on."""
+
+    def __init__(self) -> None:
+        self.assignment = Assignment([FIRST, SECOND])
+        self.fetched: dict[TopicPartition, _FetchResult] = {}
+        self.asked: list[int] = []
+        self.seen: list[set[TopicPartition]] = []
+        self.before = AT - 2
+        self.is_away = False
+        self.meanwhile: Callable[[], None] = lambda: None
+        for where in (FIRST, SECOND):
+            self.assignment.state_value(where).seek(AT)
+
+    async def send(self, node: int, request: Any) -> Any:
+        """Answer what is asked about the offset before, and note what could be taken meanwhile."""
+        ((topic, ((partition, offset, _),)),) = request.topics
+        self.asked.append(offset)
+        self.seen.append(set(self.fetched))
+        self.meanwhile()
+        if self.is_away:
+            raise NodeNotReadyError
+        return SimpleNamespace(topics=[(topic, [(partition, 0, 9, 9, 0, None, -1, batch(self.before))])])
+
+    async def fetch(self, *wheres: TopicPartition) -> None:
+        for where in wheres:
+            position = self.assignment.state_value(where).position
+            records = _PartitionRecords(
+                where, _Fetched(batch(position)), None, position, None, undressed, CHECKED, READ_COMMITTED
+            )
+            self.fetched[where] = _FetchResult(where, assignment=self.assignment, partition_records=records, backoff=0)
+        client: Any = self
+        await prove_lone(client, NODE, self.assignment, self.fetched)
+
+    def take(self, where: TopicPartition, most: int | None = None) -> list[Any]:
+        found = self.fetched[where].getall(most)
+        if not self.fetched[where].has_more():
+            del self.fetched[where]
+        return found
+
+
+async def test_a_batch_that_is_misplaced_is_so_at_each_look() -> None:
+    """Goes red when the second fetch of it passes for proven: what it is in the place of was never seen."""
+    consumer = Consumer()
+    consumer.before = AT  # asked for the offset before, the broker sends the batch itself
+    for _ in range(3):
+        await consumer.fetch(FIRST)
+        assert [type(each) for each in consumer.take(FIRST)] == [Unreadable]
+    consumer.before = AT - 2  # another replica leads
+    await consumer.fetch(FIRST)
+    assert [each.offset for each in consumer.take(FIRST)] == [AT, AT + 1]
+
+
+async def test_nobody_has_another_one_while_the_first_is_proven() -> None:
+    consumer = Consumer()
+    await consumer.fetch(FIRST, SECOND)
+    assert consumer.seen == [set(), {FIRST}]
+    assert set(consumer.fetched) == {FIRST, SECOND}
+
+
+async def test_what_is_taken_in_parts_and_what_follows_it_is_not_proven_again() -> None:
+    consumer = Consumer()
+    await consumer.fetch(FIRST)
+    assert [each.offset for each in consumer.take(FIRST, 1)] == [AT]
+    await consumer.fetch(SECOND)
+    assert [each.offset for each in consumer.take(FIRST, 1)] == [AT + 1]
+    assert [each.offset for each in consumer.take(FIRST)] == []
+    await consumer.fetch(FIRST)
+    assert consumer.asked == [AT - 1, AT - 1]
+
+
+async def test_a_broker_that_is_gone_is_asked_once_and_all_is_fetched_again() -> None:
+    """Goes red when each partition waits for it: its connection alone takes as long as a request may."""
+    consumer = Consumer()
+    consumer.is_away = True
+    await consumer.fetch(FIRST, SECOND)
+    assert (consumer.asked, consumer.fetched) == ([AT - 1], {})
+    consumer.is_away = False
+    await consumer.fetch(FIRST, SECOND)
+    assert set(consumer.fetched) == {FIRST, SECOND}
+
+
+async def test_what_came_meanwhile_from_who_leads_now_stays() -> None:
+    consumer = Consumer()
+    newer: Any = object()
+
+    consumer.meanwhile = lambda: consumer.fetched.update({FIRST: newer})
+    await consumer.fetch(FIRST)
+    assert consumer.fetched == {FIRST: newer}
+
+
+@pytest.mark.parametrize("is_assigned", [True, False])
+async def test_where_another_has_the_partition_by_now_nothing_is_handed_out(*, is_assigned: bool) -> None:
+    consumer = Consumer()
+    if not is_assigned:
+        consumer.meanwhile = consumer.assignment._unassign
+    await consumer.fetch(FIRST)
+    assert bool(consumer.fetched) == is_assigned

@@ -1,0 +1,104 @@
+"""Who leads what is asked of the others first where a connection has ended: a machine that is gone takes no new one."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.client import ConnectionGroup
+from aiokafka.errors import KafkaConnectionError
+
+from annals.workers.kafka.connections import _Client
+
+TRIES = 20
+"""Who is asked first is drawn: a wrong rule does not pass so often."""
+
+
+def metadata() -> Any:
+    brokers = [(node, "kafka", 9100 + node, None) for node in (1, 2, 3)]
+    return SimpleNamespace(API_VERSION=1, brokers=brokers, controller_id=1, topics=[])
+
+
+class Connection:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.is_open = True
+        self.asked = 0
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "__class__":  # the client makes its own of each, which asks for real
+            super().__setattr__(name, value)
+
+    def connected(self) -> bool:
+        return self.is_open
+
+    async def send(self, _: Any) -> Any:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return metadata()
+
+    def close(self, reason: Any = None) -> None:
+        self.is_open = False
+
+
+@pytest.fixture
+async def client(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """One that knows three brokers, and notes to whom it begins a connection; nobody is there."""
+    made: Any = _Client(bootstrap_servers="127.0.0.1:1")
+    made.cluster.update_metadata(metadata())
+    made.begun = []
+
+    async def create(host: str, port: int, **_: Any) -> Any:
+        made.begun.append(port - 9100)
+        raise KafkaConnectionError
+
+    monkeypatch.setattr("aiokafka.client.create_conn", create)
+    return made
+
+
+def connect(client: Any, **by_node: Connection) -> None:
+    client._conns = {(int(node[1:]), ConnectionGroup.DEFAULT): each for node, each in by_node.items()}
+
+
+async def asked(client: Any) -> bool:
+    return bool(await client._metadata_update(client.cluster, []))
+
+
+async def test_a_broker_whose_connection_has_ended_is_asked_last(client: Any) -> None:
+    """Goes red when a fetch goes to the former leader once more, since who leads now is asked of that one."""
+    for _ in range(TRIES):
+        gone, there = Connection(), Connection()
+        gone.is_open = False
+        connect(client, n1=Connection(KafkaConnectionError()), n2=gone, n3=there)
+        assert await asked(client)
+        assert (client.begun, gone.asked, there.asked) == ([], 0, 1)
+
+
+async def test_where_no_other_answers_it_is_asked_too(client: Any) -> None:
+    gone = Connection()
+    gone.is_open = False
+    connect(client, n1=Connection(KafkaConnectionError()), n2=gone, n3=Connection(TimeoutError()))
+    assert not await asked(client)
+    assert 2 in client.begun
+
+
+async def test_any_of_those_that_are_there_is_asked(client: Any) -> None:
+    """Goes red when it is the same one each time: what a broker says that is cut off from the others is old."""
+    gone, first, second = Connection(), Connection(), Connection()
+    gone.is_open = False
+    for _ in range(5 * TRIES):
+        connect(client, n1=first, n2=gone, n3=second)
+        assert await asked(client)
+    assert first.asked
+    assert second.asked
+
+
+async def test_who_coordinates_is_not_asked_of_it_either(client: Any) -> None:
+    gone = Connection()
+    gone.is_open = False
+    connect(client, n2=gone, n3=Connection())
+    assert {client.get_random_node() for _ in range(5 * TRIES)} == {1, 3}
+    connect(client, n1=gone, n2=gone, n3=gone)
+    assert client.get_random_node() in {1, 2, 3}
+    client.cluster._brokers.clear()
+    assert client.get_random_node() is None
