@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 15.0
 LETTERS_A_TURN: Final = 10_000  # of those that are known: some milliseconds
-FAILURES: Final = (MissingTopicError, JournalError, KafkaError, FormatError, OSError, TimeoutError)
+FAILURES: Final = (MissingTopicError, JournalError, KafkaError, FormatError, OSError, TimeoutError, MemoryError)
 log = structlog.get_logger(__name__)
 
 

@@ -120,8 +120,7 @@ class DeliveryShard:
         self._loader = Loader(subscribed, source, decider)
         self._posted: deque[Answered] = deque()
         self._anew: deque[Row] = deque()  # rows whose wait began anew with the opening, to be written
-        self._is_answered = asyncio.Event()
-        self._stopping = asyncio.Event()
+        self._is_answered, self._stopping = asyncio.Event(), asyncio.Event()
         self._look_s = FIRST_LOOK_S
         self._failures = Failures(subscribed.name)
         self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)

@@ -39,7 +39,7 @@ WRITTEN_WITHIN_S: Final = 2.0  # who has not ended a change by then is dead, and
 HOLDS_S: Final = 5.0  # a leader may be another one, and a loss goes on
 OPEN_LOOK_S: Final = 0.005
 SAME_TOPIC_S: Final = 1.0  # between two looks whether a topic that brings nothing is the one that was read
-FAILURES: Final = (MissingTopicError, KafkaError, OSError, TimeoutError, AssertionError, UnreachableError)
+FAILURES: Final = (MissingTopicError, KafkaError, OSError, TimeoutError, AssertionError, UnreachableError, MemoryError)
 
 
 class LostRecordsError(UnreachableError):

@@ -12,14 +12,21 @@ from slow_closing import OPTIONS, SlowClosing
 
 
 class Following(FollowedTopic[Any]):
+    error: BaseException
+
     def _tell(self, problem: str) -> None:
         pass
 
     async def _follow(self, client: Any) -> None:
-        raise OSError("a connection broke")
+        raise self.error
 
 
-async def test_one_that_is_cancelled_while_it_disconnects_ends_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError("a connection broke"), MemoryError()], ids=["connection", "memory"])
+async def test_one_that_is_cancelled_while_it_disconnects_ends_cancelled(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes red when it ends by the failure itself: nobody would follow the topic any more."""
+    monkeypatch.setattr(Following, "error", error, raising=False)
     monkeypatch.setattr(followed_topic, "RETRY_S", 0.0)
     slow = SlowClosing(monkeypatch)
     task = asyncio.create_task(Following(OPTIONS, "subscriptions", None, PASSED_OVER, 0.0).run())
