@@ -41,8 +41,7 @@ def fence(patch: pytest.MonkeyPatch) -> None:
 
 def deduplication(patch: pytest.MonkeyPatch) -> None:
     """No command is known to have been decided."""
-    patch.setattr(WorkingSet, "command", lambda self, command: None)
-    patch.setattr(WorkingSet, "commands", lambda self, commands: dict.fromkeys(commands))
+    patch.setattr(WorkingSet, "commands", lambda self, commands: {})
 
 
 def proof_of_the_fold(patch: pytest.MonkeyPatch) -> None:
