@@ -22,6 +22,7 @@ from annals.topics.headers import decimal_header
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.connections import look_for
 from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read.ranges import bounds
 from annals.workers.kafka.read.settled_ends import records_until, settled_bounds, settled_end
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.delivery_rows import event_hash, unsettled_rows
@@ -162,15 +163,18 @@ class ParkedService(KafkaSubscriptions):
     async def _places(
         self, client: AIOKafkaClient, kept: Kept, choice: Choice, partition: int, stop: int
     ) -> tuple[dict[str, Places], int]:
-        """Return where the rows are that are meant in a partition; see `places_of`."""
+        """Return where the rows are that are meant in a partition (see `places_of`), and up to where this was read."""
         name = kept.record.definition.name
+        where = TopicPartition(self._names.deliveries(name), partition)
+        # Asked for before it is read what was parked later: a row that comes behind that would pass for an earlier one.
+        read_to = (await bounds(client, [where]))[where][1]
         later = await self._parked_from(client, name, partition, stop)
 
         def is_meant(row: Row) -> bool:
             is_ours = row.incarnation == kept.record.incarnation
             return is_ours and choice.has(row) and _attempt_of(row) not in later
 
-        return await places_of(client, TopicPartition(self._names.deliveries(name), partition), is_meant)
+        return await places_of(client, where, read_to, is_meant), read_to
 
     async def _stops(self, client: AIOKafkaClient, name: str, stop_at: int | Sequence[int] | None) -> list[int]:
         """Return by partition the offset from which on nothing is meant: no later one than where the topic ends now.

@@ -18,7 +18,6 @@ from annals.agents.publishing.delivering.ports import DeliveryWrites
 from annals.agents.publishing.ports import TargetError
 from annals.schemas.delivery import row_key
 from annals.schemas.values.moments import unix_ms
-from annals.workers.kafka.read.ranges import bounds
 from annals.workers.publishing.delivery_rows import rows_between
 
 if TYPE_CHECKING:
@@ -42,10 +41,9 @@ LAST_RETRY_S: Final = 2.0
 
 
 async def places_of(
-    client: AIOKafkaClient, where: TopicPartition, is_meant: Callable[[Row], bool]
-) -> tuple[dict[str, Places], int]:
-    """Return by kind where those rows of a partition are that are meant, and up to where this was read."""
-    end = (await bounds(client, [where]))[where][1]
+    client: AIOKafkaClient, where: TopicPartition, end: int, is_meant: Callable[[Row], bool]
+) -> dict[str, Places]:
+    """Return by kind where those rows of a partition are, below an offset, that are meant."""
     found: dict[str, Places] = {}
     async with aclosing(rows_between(client, where, -1, end)) as rows:
         async for offset, key, row in rows:
@@ -53,7 +51,7 @@ async def places_of(
                 places.pop(key, None)
             if row is not None and is_meant(row):
                 found.setdefault(row.kind, {})[key] = offset
-    return found, end
+    return found
 
 
 async def rows_at(

@@ -15,6 +15,7 @@ from annals.workers.memory.cluster import Topic
 from annals.workers.memory.partition import Rules
 from annals.workers.publishing import parked_decisions
 from annals.workers.publishing.delivery_log import KafkaDeliveryLog, KafkaDeliveryLogs
+from annals.workers.publishing.parked import ParkedService
 from annals.workers.settings import Settings
 from publishing import NAMES
 from shelves import DELIVERIES, KEPT, Shelf
@@ -83,6 +84,23 @@ async def test_what_another_one_decided_behind_an_uncertain_transaction_is_not_c
     monkeypatch.setattr(KafkaDeliveryLog, "deliver", uncertain)
     answered.append(await shelf.service.discard("all", Choice(), None, "ada", "a reason"))
     assert answered == ([0, 1] if is_committed else [1, 0])
+
+
+async def test_what_is_parked_while_it_is_looked_for_what_is_meant_is_not_taken_along(monkeypatch):
+    """Goes red when rows are read further than what was parked later is known."""
+    shelf = Shelf(monkeypatch)
+    await shelf.park(0)
+    parked_from = ParkedService._parked_from
+
+    async def and_then_another(service, *asked):
+        later = await parked_from(service, *asked)
+        monkeypatch.setattr(ParkedService, "_parked_from", parked_from)
+        await shelf.park(1)
+        return later
+
+    monkeypatch.setattr(ParkedService, "_parked_from", and_then_another)
+    assert await shelf.service.replay("all", Choice(), None, "ada") == 1
+    assert [[number for _, number in page] for page in await shelf.pages()] == [[1]]
 
 
 @pytest.mark.parametrize("is_carried_out", [True, False])
