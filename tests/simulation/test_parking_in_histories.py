@@ -28,10 +28,10 @@ OF_PARKING = (
     "miscounted",
     "not acknowledged",
 )
-PLANS = {seed: plan for seed in range(1_000) if (plan := plan_of(seed)).has_parking}
+PLANS = {seed: plan for seed in range(1_400) if (plan := plan_of(seed)).has_parking}
 # Where a history is known to fail, by measure: tried first. After a change it may be elsewhere, and is searched for.
-KNOWN = dict.fromkeys(("rows_behind_the_fence", "uncertain_looked_at", "parked_keys"), 240)
-KNOWN |= {"stop_at": 161, "record_with_its_row": 221}
+KNOWN = dict.fromkeys(("rows_behind_the_fence", "parked_keys"), 240)
+KNOWN |= {"uncertain_looked_at": 1_357, "stop_at": 161, "record_with_its_row": 221}
 COUNTER = {"kind": "counter", "aggregate_id": "a1", "cid": "one", "attempt": 1}
 PARKED = {**COUNTER, "state": "parked"}
 IN_FLIGHT = {**COUNTER, "state": "in_flight"}

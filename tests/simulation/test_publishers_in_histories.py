@@ -52,7 +52,7 @@ def test_histories_have_publishers_and_all_that_can_become_of_them() -> None:
 
 
 def test_histories_have_subscribers_that_answer_in_every_way() -> None:
-    histories = [run(PLANS[seed]) for seed in WITH_ANSWERS[:20]]
+    histories = [run(PLANS[seed]) for seed in WITH_ANSWERS[:25]]
     assert [(history.plan.seed, history.problems) for history in histories if history.problems] == []
     wanted = {f"answer: {answer}": 10 for answer in ANSWERS}
     wanted |= {"answered: taken": 1_000, "answered: other_attempt": 2, "answered: not_outstanding": 20}
