@@ -1,7 +1,8 @@
 """Each annals service of docker-compose.yml, by its own command and environment, as a process beside `annals broker`.
 
 There is no Docker engine here. What a container would add is put in its place: the broker's address, the volume's
-folder, the port (both workers have the same one, each in its own container), and this environment's Python.
+folder, the secrets' folder, the ports (both workers have the same ones, each in its own container), and this
+environment's Python.
 """
 
 import re
@@ -39,9 +40,15 @@ def as_in_its_container(name: str, broker: str, volume: Path, port: int) -> dict
     image = re.findall(r"(ANNALS_\w+)=(\S+)", DOCKERFILE)
     environment = {**dict(image), **SERVICES[name]["environment"]}
     assert environment["ANNALS_DATA_DIR"].startswith("/var/")
+    page, secrets = (ROOT / "docs/how-to/run-with-docker.md").read_text(), volume.parent
+    if not (secrets / "deploy").exists():  # by the commands of the page
+        subprocess.run(["bash", "-euc", page.split("```sh\n")[1].split("```")[0]], cwd=secrets, check=True)
+    api_port = str(free_port())
     return {
         **own_environment(),
-        **environment,
+        **{name: said.replace("/run/secrets", str(secrets / "deploy/secrets")) for name, said in environment.items()},
+        "ANNALS_API_PORT": api_port,
+        "ANNALS_API_ADVERTISED_URL": f"http://127.0.0.1:{api_port}",
         "ANNALS_BOOTSTRAP_SERVERS": broker,
         "ANNALS_DATA_DIR": str(volume),
         "ANNALS_WEB_HOST": "127.0.0.1",
