@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annals.agents.event_keys import REACTION, Rekeyed
-from annals.agents.reacting.kept import kept_rows
+from annals.agents.folding.turns import TURN_RECORDS
 from annals.agents.reacting.processes import Processes
 from annals.agents.reacting.rekeyed import Rekeying
 from annals.agents.reacting.standing import Whose, require_version, standing
 from annals.agents.reacting.versions import begun_anew
+from annals.agents.waiting import in_turns
 from annals.schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -87,10 +88,38 @@ class Opening:
         if not isinstance(reaction, Rekeyed):  # what is copied does not depend on the version
             require_version(whose, progress, version)
         progress = await standing(source, progress, end, whose, self._clock, self._tell, self._log)
-        kept = await kept_rows(writer)
+        kept = await _kept_rows(writer)
         if not isinstance(reaction, Rekeyed):
             if progress.version < version:
                 return Opened(self.begun(), begun_anew(progress, version), kept, is_outdated=True)
             if progress.position == 0 and kept:  # not all was removed yet
                 return Opened(self.begun(), progress, kept, is_outdated=True)
         return Opened(self.begun(), progress, kept)
+
+
+async def load(processes: Processes | Rekeying, kept: Mapping[bytes, bytes], log: FilteringBoundLogger) -> None:
+    """Give rows to processes; between some of them whatever else the event loop has to do is done.
+
+    Raises:
+        ReactionFailedError: a state is of this version, and none that this release can read.
+    """
+    async for some in in_turns(kept.items(), TURN_RECORDS):
+        for key, value in some:
+            try:
+                processes.load(key, value)
+            except ValueError as error:  # whoever wrote it: nothing is known by it
+                log.warning("a row of the reaction is passed over", key=repr(key), reason=str(error))
+
+
+async def _kept_rows(writer: ReactionLog) -> dict[bytes, bytes]:
+    """Return the rows by key, in the order in which they were written last.
+
+    Raises:
+        UnreachableError: the brokers do not answer.
+    """
+    kept: dict[bytes, bytes] = {}
+    async for key, value in writer.rows():
+        kept.pop(key, None)
+        if value is not None:
+            kept[key] = value
+    return kept

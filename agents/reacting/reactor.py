@@ -37,8 +37,7 @@ from annals.agents.event_keys import Rekeyed
 from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, NotPermittedError, StoppedError
 from annals.agents.reacting.failures import ReactionFailedError, name_of
-from annals.agents.reacting.kept import load
-from annals.agents.reacting.opening import Opening
+from annals.agents.reacting.opening import Opening, load
 from annals.agents.reacting.ports import ReactionWrites, UnwritableError, is_active
 from annals.agents.reacting.standing import NewerVersionError, Whose
 from annals.agents.reacting.taking import Fired, Reacted, fire, react
