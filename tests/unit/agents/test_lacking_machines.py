@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import subprocess
+import sys
 
 import pytest
 
@@ -14,7 +15,6 @@ from annals.agents.publishing.failures import Failures
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.records import form_of
 from annals.agents.reading.found import JournalEvent
-from annals.agents.time_limit import _Watch
 from annals.schemas.subscription import Definition
 from chained import chain
 from lacking import LACKING
@@ -127,14 +127,32 @@ def test_an_upcaster_that_meets_it_leaves_the_event_readable(lacks, monkeypatch)
         decider.read_event("PersonRegistered", 1, {"name": "Ada"})
 
 
-def test_time_limits_hold_once_the_machine_gives_their_thread(monkeypatch):
-    """Goes red when the thread that was refused counts as begun: nothing that hangs is ended from then on."""
-    watch = _Watch()
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(LACKING["a thread"]()))
-        for _ in range(2):
-            with pytest.raises(RuntimeError):
-                watch.begin(60.0)
-    watch.begin(60.0)
-    watch.longest_s = None
-    assert watch._thread.is_alive()
+LATE_THREAD = """
+import threading, time
+from annals.agents.time_limit import TookTooLongError, limited
+
+start, refused = threading.Thread.start, []
+
+def first_refused(thread):
+    if not refused:
+        refused.append(thread)
+        raise RuntimeError("can't start new thread")
+    start(thread)
+
+threading.Thread.start = first_refused
+for _ in range(2):
+    try:
+        with limited(0.05):
+            time.sleep(60)
+    except (RuntimeError, TookTooLongError) as error:
+        print(error)
+"""
+
+
+def test_time_limits_hold_once_the_machine_gives_their_thread():
+    """Goes red when the thread that was refused counts as begun: nothing that hangs is ended from then on.
+
+    In a process of its own: a process has one handler of the signal, and limits of this one would no longer hold.
+    """
+    ended = subprocess.run([sys.executable, "-c", LATE_THREAD], check=False, capture_output=True, text=True, timeout=50)
+    assert ended.stdout.splitlines() == ["can't start new thread", "it took longer than 0.05 s"], ended.stderr
