@@ -69,11 +69,11 @@ class Joining:
         self._reached: dict[Subscribed, Progress] = {}
 
     async def leaving(self, writer: PublishLog, roster: Roster, live: Progress) -> dict[str, Progress]:
-        """Return the progress of those that stop to be live, or to rest, or begin to be delivered here.
+        """Return the progress of the subscriptions that stop to be live, stop to rest, or begin to be delivered here.
 
-        Of the last nothing was delivered yet: a kind was added, or subscribers answer from now on. Answers that are
-        there are to others, who have told of those that cannot be read, and moved those that were misplaced. Where
-        nobody says where these end, all are read: one topic of answers may be away, and others do not wait for it.
+        One that begins has delivered nothing here yet (its kinds grew, or its `delivery` was `stream`), so that no
+        answer that is in its topic already is meant for this partition: it reads answers from the topic's end on.
+        Where the brokers do not say where that is, it reads them all, so that others need not wait for one topic.
         """
         found = roster.leaving(live)
         begins = [

@@ -14,15 +14,15 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from annals.agents.backoff import Backoff
-from annals.schemas.cid import cid_of, cid_text, parse_cid
+from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.outcome import ACCEPTED, decode_outcome
 from annals.topics.group_metadata import NOTHING_KNOWN, EventAt, GroupMetadata, decode_metadata, digest_of
 from annals.topics.headers import JOURNAL_OFFSET, decimal_header
-from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames, transactional_id
 from annals.workers.audit.chains import Chains
 from annals.workers.audit.chunks import chunks_of, surveyor
 from annals.workers.audit.journals import journals_of
+from annals.workers.audit.kept_heads import heads_of
 from annals.workers.audit.report import Report
 from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
@@ -33,11 +33,12 @@ from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
     from annals.workers.audit.journals import Journal
+    from annals.workers.audit.kept_heads import KeptHead
     from annals.workers.settings import Settings
 
 FIRST_RETRY_S: Final = 0.2
@@ -59,13 +60,6 @@ def deployment_of(settings: Settings) -> Deployment:
     """Return the deployment that has these settings."""
     names = TopicNames(settings.topic_prefix)
     return Deployment(client_options(settings), names, names.group(settings.app_id))
-
-
-class KeptHead(NamedTuple):
-    """A head that somebody kept, of an aggregate."""
-
-    aggregate_id: str
-    cid: bytes
 
 
 class Missing(NamedTuple):
@@ -179,7 +173,7 @@ async def _bounds(client: AIOKafkaClient, where: TopicPartition) -> tuple[int, i
 async def _compare(
     deployment: Deployment, client: AIOKafkaClient, journal: Journal, heads: Sequence[KeptHead], said: _Said
 ) -> Comparison:
-    kind, _, partition, partitions = journal.place
+    kind, _, partition, _ = journal.place
     options, names, _ = deployment
     commands, outcomes = (
         TopicPartition(names.commands(kind), partition),
@@ -187,18 +181,17 @@ async def _compare(
     )
     group = said.group
     known = decode_metadata(group[1]) if group else NOTHING_KNOWN
-    mine = [head for head in heads if partition_of(head.aggregate_id.encode(), partitions) == partition]
-    wanted = {head.cid for head in mine} | ({known.last.cid} if known.last else set())
-    report, chains = await _verified(options, journal)
-    last, found = await _events(client, journal, chains, wanted)
+    mine = heads_of(journal.place, heads)
+    report, chains = await _verified(options, journal, mine)
+    last, is_known_there = await _last(client, journal, chains, known.last)
     missing = [
-        Missing(head.aggregate_id, cid_text(head.cid), None, "a kept head") for head in mine if head.cid not in found
+        Missing(head.aggregate_id, cid_text(head.cid), None, "a kept head") for head in mine if not chains.has_met(head)
     ]
     missing_by_outcomes, reached = await _missing_by_outcomes(options, outcomes, said.outcomes, chains)
     missing += missing_by_outcomes
     until = max(known.journal_end or 0, reached if known.journal_end is None else 0)
     lost = []
-    if known.last is not None and known.last.cid not in found:
+    if known.last is not None and not is_known_there:
         lost.append(f"the last known event, {known.last}, is not in the journal")
     elif known.last is None and journal.end < (known.journal_end or 0):  # what outcomes say of it stops no worker
         lost.append(f"the journal reached {until}, and ends at offset {journal.end}")
@@ -210,20 +203,23 @@ async def _compare(
     )  # fmt: skip
 
 
-async def _verified(options: Mapping[str, Any], journal: Journal) -> tuple[Report, Chains]:
+async def _verified(options: Mapping[str, Any], journal: Journal, heads: Sequence[KeptHead]) -> tuple[Report, Chains]:
     report = Report(tolerates_void=True, tolerates_differing=True)
-    chains = Chains(journal.place, report)
+    chains = Chains(journal.place, report, watched=heads)
     async with surveyor(options, [journal.place.topic]) as look:
         for chunk in chunks_of(journal):
             chains.add(await look(chunk))
     return report, chains
 
 
-async def _events(
-    client: AIOKafkaClient, journal: Journal, chains: Chains, wanted: set[bytes]
-) -> tuple[EventAt | None, set[bytes]]:
-    """Return the last event that counts, which is its aggregate's head, and which of the wanted CIDs are there."""
-    last, found = None, set[bytes]()
+async def _last(
+    client: AIOKafkaClient, journal: Journal, chains: Chains, known: EventAt | None
+) -> tuple[EventAt | None, bool]:
+    """Return the last event that counts, which is its aggregate's head, and whether the known one is there.
+
+    A worker goes on with a known one that is there, whether it counts or not.
+    """
+    last, is_known_there = None, False
     where = TopicPartition(journal.place.topic, journal.place.partition)
     async with aclosing(read_range(client, where, journal.start, journal.end)) as steps:
         async for records in steps:
@@ -231,11 +227,10 @@ async def _events(
                 if key is None or value is None:
                     continue
                 cid = cid_of(value)
-                if cid in wanted:
-                    found.add(cid)
+                is_known_there |= known is not None and cid == known.cid
                 if chains.head(key)[1] == cid:
                     last = EventAt(offset, cid)
-    return last, found
+    return last, is_known_there
 
 
 async def _missing_by_outcomes(
@@ -313,19 +308,3 @@ async def accept(deployment: Deployment, kind: str, comparison: Comparison) -> N
         await writer.commit({}, Offsets(group, commands, partition, offset, metadata.encode()), {})
     finally:
         await writer.close()
-
-
-def kept_heads(lines: Iterable[Mapping[str, Any]], kind: str) -> list[KeptHead]:
-    """Return the heads of a kind from outcomes as they were handed out.
-
-    Raises:
-        ValueError: one is no outcome, or its head is no CID.
-    """
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            if line.get("kind", kind) == kind and line["head"] is not None:
-                found.append(KeptHead(str(line["aggregate_id"]), parse_cid(line["head"])))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"line {number}: it is no outcome with aggregate_id and head ({error})") from None
-    return found

@@ -15,8 +15,9 @@ from annals.workers.audit.report import Broken
 from annals.workers.audit.scan import Foreign, misplaced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from annals.workers.audit.kept_heads import KeptHead
     from annals.workers.audit.report import Report
     from annals.workers.audit.scan import Run, Survey
 
@@ -53,20 +54,25 @@ class Chains:
         place: JournalId,
         report: Report,
         heads: Mapping[bytes, Head] | None = None,
-        watched: bytes | None = None,
+        watched: Iterable[KeptHead] = (),
     ) -> None:
-        """Take what to judge, where to report, heads to go on from (by key), and a binary CID to look out for."""
+        """Take what to judge, where to report, heads to go on from (by key), and kept heads to look out for."""
         self._place = place
         self._report = report
         self._heads: dict[bytes, Head] = {kept_key(key): head for key, head in (heads or {}).items()}
         self._voids: set[bytes] = set()
         self._stopped: set[bytes] = set()
-        self._watched = watched
-        self.has_met_watched = False
+        self._unmet: dict[bytes, set[bytes]] = {}
+        for head in watched:
+            self._unmet.setdefault(kept_key(head.key), set()).add(head.cid)
 
     def head(self, key: bytes) -> Head:
         """Return where a chain ends."""
         return self._heads.get(kept_key(key), START)
+
+    def has_met(self, watched: KeptHead) -> bool:
+        """Whether a head that is looked out for counted, so that the chain contains it."""
+        return watched.cid not in self._unmet.get(kept_key(watched.key), ())
 
     def add(self, survey: Survey) -> None:
         """Judge the next records."""
@@ -85,8 +91,8 @@ class Chains:
                 return False
             count += len(cids)
             ends[key] = (version + len(cids) - 1, cids[-1])
-        if self._watched is not None:
-            self.has_met_watched |= any(self._watched in run.cids for run in survey.runs)
+        for run in survey.runs if self._unmet else ():
+            self._meet(run.key, run.cids)
         self._report.aggregates += len(ends.keys() - heads.keys())
         self._report.events += count
         heads.update(ends)
@@ -115,7 +121,7 @@ class Chains:
             report.events += 1
             report.aggregates += key not in self._heads
             self._heads[key] = (link.version, link.cid)
-            self.has_met_watched |= link.cid == self._watched
+            self._meet(link.key, [link.cid])
             if link.difference is not None:
                 report.add_differing(self._broken(link, f"headers differ from the block: {link.difference}"))
         elif status is LinkStatus.VOID:
@@ -130,6 +136,10 @@ class Chains:
                     "aggregate was not judged",
                 )
             )
+
+    def _meet(self, key: bytes, cids: Iterable[bytes]) -> None:
+        if unmet := self._unmet.get(key):
+            unmet.difference_update(cids)
 
     def _is_misplaced(self, link: _Link) -> bool:
         return link.is_misplaced or (

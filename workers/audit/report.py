@@ -33,7 +33,8 @@ class Report:
     """The findings; with `tolerates_void`, void and foreign records are counted and not listed.
 
     With `tolerates_differing`, headers that differ from their block are not listed: only the block is right.
-    `more` is how many places are not listed for want of room.
+    `more` is how many places are not listed for want of room; `kept_heads`, how many heads the chains were compared
+    with, None where nobody gave any.
     """
 
     tolerates_void: bool = False
@@ -44,6 +45,7 @@ class Report:
     foreign: int = 0
     broken: list[Broken] = field(default_factory=list)
     more: int = 0
+    kept_heads: int | None = None
 
     @property
     def is_good(self) -> bool:
@@ -75,7 +77,7 @@ class Report:
             self.add(place)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as the contract has it; a member `more` only where not all places are listed."""
+        """Return it as the contract has it; `more` and `kept_heads` only where there are any."""
         document: dict[str, Any] = {
             "events": self.events,
             "aggregates": self.aggregates,
@@ -83,4 +85,8 @@ class Report:
             "foreign": self.foreign,
             "broken": [place._asdict() for place in self.broken],
         }
-        return {**document, "more": self.more} if self.more else document
+        if self.more:
+            document["more"] = self.more
+        if self.kept_heads is not None:
+            document["kept_heads"] = self.kept_heads
+        return document

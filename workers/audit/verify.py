@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Final
 
 from annals.schemas.cid import cid_text
 from annals.workers.audit.chains import Chains, JournalId
 from annals.workers.audit.chunks import CHUNK_OFFSETS, chunks_of, surveyor
 from annals.workers.audit.journals import find_journals
+from annals.workers.audit.kept_heads import KeptHead, heads_of
 from annals.workers.audit.processes import survey_in_processes
 from annals.workers.audit.report import Broken, Report
 from annals.workers.audit.scan import survey
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]  # offsets that are done, offsets in all
 
+_NO_EVENT: Final = "there is no event of this aggregate"
 ALONE_OFFSETS: Final = 2 * CHUNK_OFFSETS  # starting processes takes as long as surveying this
 
 
@@ -52,10 +54,13 @@ def verify_journals(
     kinds: Sequence[str],
     *,
     tolerates_void: bool = False,
+    heads: Sequence[KeptHead] | None = None,
     processes: int | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Verify the journals of some kinds, as far as they are committed now, with as many processes as there are cores.
+
+    heads: of a single kind, each of which its aggregate's chain must contain.
 
     Blocks, and runs event loops of its own. Memory grows with the aggregates of the largest partition, not with events.
 
@@ -63,15 +68,21 @@ def verify_journals(
         MissingTopicError: a kind has no journal.
         KafkaError, SurveyError, RangeGoneError: Kafka did not give what it has.
     """
-    report = Report(tolerates_void)
+    report = Report(tolerates_void, kept_heads=None if heads is None else len(heads))
     journals = asyncio.run(find_journals(settings, kinds))
     _report_starts(journals, report)
+    kept = {journal.place: heads_of(journal.place, heads or ()) for journal in journals}
     chunks = chain.from_iterable(chunks_of(journal) for journal in journals)
-    chains: dict[JournalId, Chains] = {}
-    for chunk, surveyed in _surveys(settings, journals, chunks, processes, progress):
-        if chunk.place not in chains:
-            chains = {chunk.place: Chains(chunk.place, report)}  # the partition before is done with, heads and all
-        chains[chunk.place].add(surveyed)
+    surveys = _surveys(settings, journals, chunks, processes, progress)
+    # One partition after the other: when the next one begins, the last one's chains are done with.
+    for place, surveyed in groupby(surveys, key=lambda each: each[0].place):
+        mine = kept.pop(place)
+        chains = Chains(place, report, watched=mine)
+        for _, each in surveyed:
+            chains.add(each)
+        _report_unmet(place, chains, mine, report)
+    for place, mine in kept.items():  # of partitions without a record
+        _report_unmet(place, Chains(place, report, watched=mine), mine, report)
     return report
 
 
@@ -111,16 +122,27 @@ def verify_aggregate(
         offset, version = found
         trusted = (version, trusted_head)
         start, heads = offset + 1, {key: trusted}
-    chains = Chains(place, report, heads, expected_head)
+    expected = None if expected_head is None else KeptHead(aggregate_id, expected_head)
+    chains = Chains(place, report, heads, [expected] if expected else ())
     for _, surveyed in _surveys(settings, [journal], chunks_of(journal, key, start), processes, progress):
         chains.add(surveyed)
     report.aggregates = min(report.events, 1)
     version, head = chains.head(key)
     if head is None:
-        complain(0, "there is no event of this aggregate")
-    elif expected_head is not None and expected_head != trusted_head and not chains.has_met_watched:
-        complain(version, _not_met(expected_head, (version, head), trusted))
+        complain(0, _NO_EVENT)
+    elif expected is not None and expected_head != trusted_head and not chains.has_met(expected):
+        complain(version, _not_met(expected.cid, (version, head), trusted))
     return report
+
+
+def _report_unmet(place: JournalId, chains: Chains, heads: Iterable[KeptHead], report: Report) -> None:
+    for head in heads:
+        if not chains.has_met(head):
+            version, last = chains.head(head.key)
+            reason = (
+                "there is no event of this aggregate" if last is None else _not_met(head.cid, (version, last), None)
+            )
+            report.add(Broken(place.kind, head.aggregate_id, place.topic, place.partition, None, version, reason))
 
 
 def _not_met(expected: bytes, end: tuple[int, bytes], trusted: tuple[int, bytes] | None) -> str:

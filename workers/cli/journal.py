@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 import orjson
 
 from annals.workers.cli.arguments import AS_JSON, KindType
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
-from annals.workers.cli.files import lines, name_of
+from annals.workers.cli.kept_heads import HEADS, heads_in
 from annals.workers.cli.options import CONNECTION, takes_settings
 
 if TYPE_CHECKING:
-    from annals.workers.audit.acceptance import Comparison, KeptHead
+    from annals.workers.audit.acceptance import Comparison
     from annals.workers.settings import Settings
-
-LONGEST_OUTCOME: Final = 4 << 20  # as its topic takes it
 
 
 @click.group()
@@ -27,12 +25,7 @@ def journal() -> None:
 
 @journal.command()
 @click.argument("kind", type=KindType())
-@click.option(
-    "--heads",
-    type=click.Path(allow_dash=True),
-    metavar="FILE",
-    help="Outcomes that were kept, a JSON line each: their heads must be there.",
-)
+@HEADS
 @click.option("--give-up", is_flag=True, help="Accept that what is listed as missing is gone for ever.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be accepted.")
 @AS_JSON
@@ -52,7 +45,7 @@ def accept(settings: Settings, kind: str, *, heads: str | None, give_up: bool, d
 
     async def compared_and_accepted() -> tuple[list[Comparison], list[int]]:
         deployment = acceptance.deployment_of(settings)
-        compared = await acceptance.compare(deployment, kind, _heads(heads, kind))
+        compared = await acceptance.compare(deployment, kind, [] if heads is None else heads_in(heads, kind))
         chosen = [each for each in compared if each.is_acceptable(give_up=give_up)]
         if not dry_run:
             for each in chosen:
@@ -71,17 +64,6 @@ def accept(settings: Settings, kind: str, *, heads: str | None, give_up: bool, d
             click.echo("\n".join(_lines(kind, each, is_accepted=each.partition in accepted)))
     is_done = all((each.matches and each.is_whole) or each.partition in accepted for each in compared)
     return DONE if is_done else ANSWER_IS_NO
-
-
-def _heads(file: str | None, kind: str) -> list[KeptHead]:
-    from annals.workers.audit.acceptance import kept_heads
-
-    if file is None:
-        return []
-    try:
-        return kept_heads(map(orjson.loads, lines(file, "outcomes", LONGEST_OUTCOME)), kind)
-    except ValueError as error:
-        raise CannotAskError(f"{name_of(file)}: {error}") from None
 
 
 def _lines(kind: str, found: Comparison, *, is_accepted: bool) -> list[str]:

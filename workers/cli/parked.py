@@ -27,7 +27,7 @@ from annals.workers.cli.choosing import (
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError, status_of
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
-from annals.workers.cli.output import flush, print_line
+from annals.workers.cli.output import counted, flush, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -76,9 +76,8 @@ def list_(
         return DONE
     for each in found:
         named = (each.kind, each.aggregate_id, str(each.version), each.type, each.reason, each.parked_at)
-        click.echo(
-            f"{each.cid}  {'  '.join(text or NOT_SHOWN for text in named)}  {each.attempts} attempts  {_where(each)}"
-        )
+        attempts = counted(each.attempts, "attempt")
+        click.echo(f"{each.cid}  {'  '.join(text or NOT_SHOWN for text in named)}  {attempts}  {_where(each)}")
     if after is not None:
         click.echo(f"annals: there are more: --cursor {after}", err=True)
     return DONE

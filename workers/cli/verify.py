@@ -9,6 +9,7 @@ import click
 
 from annals.workers.cli.arguments import AS_JSON, CidType, IdType, KindType
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.kept_heads import HEADS, heads_in
 from annals.workers.cli.options import CONNECTION, takes_settings
 from annals.workers.cli.output import counted
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--tolerate-void", is_flag=True, help="Count void and foreign records, but let them pass.")
 @click.option("--expect-head", type=CidType(), metavar="CID", help="A head that the aggregate's chain must contain.")
 @click.option("--from-head", type=CidType(), metavar="CID", help="A head that is trusted: verify what came after it.")
+@HEADS
 @click.option("--processes", type=click.IntRange(1, 1024), help="Processes to share the work [default: one per core].")
 @takes_settings(CONNECTION)
 def verify(
@@ -35,13 +37,15 @@ def verify(
     tolerate_void: bool,
     expect_head: bytes | None,
     from_head: bytes | None,
+    heads: str | None,
     processes: int | None,
 ) -> int:
     """Compute every CID and link again, from Kafka, and compare the headers with the blocks.
 
     Of all kinds, of one KIND, or of the aggregate ID. Exit status 1 at a gap, a differing header, or anything void or
     foreign, and for an aggregate without events. A chain proves that its events are unaltered given its head: keep the
-    heads that outcomes hand out, and give one with --expect-head; only that shows a cut-off end.
+    heads that outcomes hand out, and give one with --expect-head, or all of a KIND with --heads; only that shows a
+    cut-off end, an aggregate that is gone, or a history made anew.
 
     Memory grows with the number of aggregates in a partition (some 300 bytes each), not with that of events.
     """
@@ -54,6 +58,8 @@ def verify(
 
     if (expect_head or from_head) and aggregate_id is None:
         raise click.UsageError("--expect-head and --from-head are about one aggregate: give KIND and ID.")
+    if heads is not None and (kind is None or aggregate_id is not None):
+        raise click.UsageError("--heads is about all aggregates of one kind: give KIND, and no ID.")
     progress = _progress if sys.stderr.isatty() else silent
     try:
         if kind is None or aggregate_id is None:
@@ -61,6 +67,7 @@ def verify(
                 settings,
                 list(deciders()) if kind is None else [kind],
                 tolerates_void=tolerate_void,
+                heads=None if heads is None or kind is None else heads_in(heads, kind),
                 processes=processes,
                 progress=progress,
             )
@@ -93,6 +100,8 @@ def _as_text(report: Report) -> str:
         lines.append(f"broken  {report.more} more places are not listed")
     found = f"{counted(report.events, 'event')} of {counted(report.aggregates, 'aggregate')}"
     found += f", {report.void} void, {report.foreign} foreign"
+    if report.kept_heads is not None:
+        found += f", compared with {counted(report.kept_heads, 'kept head')}"
     if report.is_good:
         lines.append(f"{found}: every CID and link is right, and all headers agree with their blocks")
     else:

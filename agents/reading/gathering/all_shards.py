@@ -147,7 +147,7 @@ class RoutedShard:
     """
 
     def __init__(self, shards: AllShards, kind: str, partition: int) -> None:
-        """Take whose shard of which partition this is."""
+        """Stand for the shard of a partition, wherever it is; shards: all of them, which know who has it."""
         self._shards = shards
         self.kind = kind
         self.partition = partition

@@ -83,19 +83,26 @@ def shard() -> tuple[Metrics, ShardMetrics]:
 def test_what_an_alert_waits_for_is_there_before_it_happens(
     shard: tuple[Metrics, ShardMetrics], expression: str
 ) -> None:
-    name = re.search(r"annals_\w+", expression)[0]
     projections = CollectorRegistry()
     ProjectionMetrics(projections)
     PartitionMetrics(PublishMetrics(projections), "person", 0).parked("billing", 0)  # as a delivery shard that opens
     ReactorMetrics(ReactionMetrics(projections), "welcome", "person", 0, "hr")
     read_metrics = ReadingMetrics()
     read_metrics.invalid_records.expect("subscriptions")  # as whoever follows it
+    read_metrics.damages.labels("person")  # as a reading process that begins
     reading = read_metrics.registry
     text = (shard[0].text() + generate_latest(projections) + generate_latest(reading)).decode()
-    found = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE)
-    assert {count for _, count in found} == {"0.0"}, f"{name} begins with its first count: that is no increase"
-    if "dead_letters" in name:
-        assert {re.search(r'reason="(\w+)"', labels)[1] for labels, _ in found} == set(REASONS)
+    for name in set(re.findall(r"annals_\w+", expression)):
+        found = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE)
+        assert {count for _, count in found} == {"0.0"}, f"{name} begins with its first count: that is no increase"
+        if "dead_letters" in name:
+            assert {re.search(r'reason="(\w+)"', labels)[1] for labels, _ in found} == set(REASONS)
+
+
+def test_a_damaged_store_of_either_role_raises_an_alert() -> None:
+    """Goes red where the stores of reading are left out: their counter was in no alert and on no page."""
+    watched = set(re.findall(r"annals_\w+", EXPRESSIONS["AnnalsStoreDamaged"]))
+    assert watched == {"annals_stores_damaged_total", "annals_reading_stores_damaged_total"}
 
 
 @pytest.mark.parametrize("met", ["void", "foreign"])

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.schemas.cid import cid_text
 from annals.topics.group_metadata import NOTHING_KNOWN, GroupMetadata, decode_metadata
-from annals.workers.audit.acceptance import Comparison, Deployment, accept, compare, kept_heads
+from annals.workers.audit.acceptance import Comparison, Deployment, accept, compare
+from annals.workers.audit.kept_heads import kept_heads
 from annals.workers.kafka.connections import CLUSTER
 from annals.workers.memory.client import Cluster
 from annals.workers.tools.simulation.judged_records import heads_handed_out, journal_cids

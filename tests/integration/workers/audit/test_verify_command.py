@@ -161,6 +161,39 @@ def test_an_expected_head_that_is_only_void_is_not_in_the_chain(journal: Journal
     assert status == 1
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_all_heads_that_were_kept_are_looked_for_at_once(journal: Journal, tmp_path: Path, processes: str) -> None:
+    ids = [f"p-{number}" for number in range(6)]
+    here = [each for each in ids if partition_of(each.encode(), PARTITIONS) == 0]
+    chains = {name: chain(name, 4) for name in here[:3]}
+    whole, cut, altered = chains
+    journal.write(chains[whole])
+    journal.write(chains[cut][:3])
+    forged = sealed(altered, 2, chains[altered][0].cid, data={"name": "Eve"})
+    journal.write([chains[altered][0], forged, *chains[altered][2:]])
+    gone = next(each for each in ids if each not in here)  # of a partition that has no record at all
+    kept = {**chains, gone: chain(gone, 1)}
+    file = tmp_path / "kept.jsonl"
+    file.write_text(
+        "\n".join(
+            json.dumps({"kind": "person", "aggregate_id": name, "head": cid_text(event.cid)})
+            for name, events in kept.items()
+            for event in events
+        )
+        + '\n{"kind": "agent", "aggregate_id": "scout", "head": null}\n'
+    )
+    status, report = journal.verify("--heads", str(file), "--tolerate-void", "--processes", processes)
+    assert (status, report["kept_heads"]) == (1, 13)
+    assert sorted((place["aggregate_id"], place["reason"].split(":")[0][-59:]) for place in report["broken"]) == sorted(
+        [(name, cid_text(event.cid)) for name, event in [(cut, chains[cut][3])]]
+        + [(altered, cid_text(event.cid)) for event in chains[altered][1:]]
+        + [(gone, "there is no event of this aggregate")]
+    )
+    file.write_text(json.dumps({"aggregate_id": whole, "head": cid_text(chains[whole][1].cid)}))
+    status, printed = journal.ask("verify", "person", "--tolerate-void", "--heads", str(file), "--processes", processes)
+    assert (status, "compared with 1 kept head: every CID" in printed) == (0, True)
+
+
 def test_from_a_trusted_head_only_what_came_after_it_is_verified(journal: Journal) -> None:
     events = chain("p-1", 6)
     # What was before is not looked at: it may be broken.
@@ -329,6 +362,8 @@ def test_ctrl_c_ends_all_its_processes(journal: Journal) -> None:
         ("verify", "person", "p-1", "p-2"),
         ("verify", "person", "--expect-head", cid_text(b"\x01\x71\x1e\x20" + bytes(32))),
         ("verify", "person", "p-1", "--from-head", "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"),
+        ("verify", "--heads", os.devnull),
+        ("verify", "person", "p-1", "--heads", os.devnull),
         ("events", "person"),
         ("events", "car", "p-1"),
         ("events", "person", "\udcff"),

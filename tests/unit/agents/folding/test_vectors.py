@@ -19,6 +19,7 @@ from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Foreign, Gap, RememberingReader, Void
 from annals.topics.keys import keys_of, murmur2, partition_of
 from annals.workers.audit.chains import Chains, JournalId
+from annals.workers.audit.kept_heads import KeptHead
 from annals.workers.audit.report import Report
 from annals.workers.audit.scan import survey
 from annals.workers.stores.memory import MemoryStore
@@ -107,10 +108,11 @@ def test_verification_says_the_same(journal: dict[str, Any]) -> None:
     heads = {name: (end["version"], end["head"]) for name, end in journal.get("heads", {}).items()}
     assert {name: (version, cid_text(head)) for name, (version, head) in _ends(chains, heads)} == heads
     for kept in journal["kept"]:
-        watching = Chains(place, Report(), watched=_binary(kept["cid"]))
+        head = KeptHead(kept["aggregate_id"], _binary(kept["cid"]))
+        watching = Chains(place, Report(), watched=[head])
         own = [(*each, []) for each in records(journal) if each[1] == kept["aggregate_id"].encode()]
         watching.add(survey(place.kind, place.partition, place.partitions, own))
-        assert watching.has_met_watched == kept["is_in_chain"]
+        assert watching.has_met(head) == kept["is_in_chain"]
 
 
 def _ends(chains: Chains, heads: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -10,13 +10,14 @@ from annals.schemas.outcome import ACCEPTED
 from annals.topics.group_metadata import EventAt, GroupMetadata
 from annals.topics.names import TopicNames
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
-from annals.workers.audit.acceptance import Comparison, Deployment, KeptHead, accept, compare
+from annals.workers.audit.acceptance import Comparison, Deployment, accept, compare
+from annals.workers.audit.kept_heads import KeptHead
 from annals.workers.kafka.connections import CLUSTER
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.memory.client import Cluster, Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
-from chained import Sealed, chain
+from chained import Sealed, chain, sealed
 from interleaving import Between
 
 NAMES = TopicNames()
@@ -68,6 +69,18 @@ async def test_headers_that_differ_from_their_block_hinder_nothing() -> None:
     assert (found.matches, found.broken, found.is_acceptable(give_up=True)) == (False, [], True)
     await accept(Deployment({CLUSTER: Cluster(model)}, NAMES, NAMES.group("annals")), "person", found)
     assert (await compared(model, [])).matches
+
+
+async def test_a_kept_head_whose_record_is_there_and_does_not_count_is_missing() -> None:
+    """What follows an altered event is void: its records are there, and nothing that was handed out is proven."""
+    model, (first, second, third) = topics(), chain("p-1", 3)
+    forged = sealed("p-1", 2, first.cid, data={"name": "Eve"})
+    for offset, event in enumerate([first, forged, third], 1):
+        await commit(model, event, offset)
+    found = await compared(model, [first, second, third])
+    said = {each.cid for each in found.missing if each.said_by == "a kept head"}
+    assert said == {cid_text(second.cid), cid_text(third.cid)}
+    assert (found.lost, found.is_whole) == ([], False)
 
 
 async def test_a_gap_is_never_accepted() -> None:
