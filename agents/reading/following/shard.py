@@ -20,6 +20,7 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
+from annals.agents.folding.turns import TurnLength
 from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError, UnreachableError
 from annals.agents.reading.following.answers import BY_HAND, Answers
 from annals.agents.reading.following.fold import ReadingFold
@@ -99,6 +100,7 @@ class Shard(Answers):
         self._rebuilds: list[tuple[str, str, int]] = []
         self._is_changed = self._is_standby = False
         self._queue = RecordQueue(source)
+        self._length = TurnLength()
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
         self._telemetry = telemetry
         self.damaged_stores: Final = DamagedStores(stores, clock, telemetry, self._log)
@@ -293,16 +295,19 @@ class Shard(Answers):
         fold = self._fold
         while fold is not None:
             await self._losses.settle(fold.position, self._offset(), self._tell)
-            age_s, records = self._age_s(), self._queue.take()
+            age_s, records = self._age_s(), self._queue.take(self._length.records)
             self._change_followers(fold)
             async with self._turn():
+                began = self._clock.monotonic()
                 try:
                     fold.apply(records)
                     if records:
                         self._pace.note(self._clock.monotonic(), len(records), age_s)
                 finally:
                     self._moves.tell()
-                is_behind = fold.catch_up()
+                is_behind = fold.catch_up(self._length.records)
+                events = self._length.records if is_behind else len(records)
+                self._length.took(events, self._clock.monotonic() - began)
             if not is_behind and not records:
                 await self._queue.wait()
             await asyncio.sleep(0)  # questions and other shards have their turn
