@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 TURN_RECORDS: Final = 500  # 15 ms of folding, so that no other shard and no question waits longer
 TURN_BYTES: Final = 1 << 20  # of values: as much as one record may have, which takes up to 0.1 s
-TURN_S: Final = 0.05  # of a projection that changes hundreds of rows with each event, 500 would be 0.3 s
+TURN_S: Final = 0.1  # of CPU; of a projection that changes hundreds of rows with each event, 500 would be 0.3 s
 R = TypeVar("R", bound=Any)
 
 
 class TurnLength:
-    """How many records a turn may have, by how long those before took. records: at most."""
+    """How many records a turn may have, by how long those before took: in seconds of CPU. records: at most."""
 
     def __init__(self) -> None:
         """Begin with as many as a turn may ever have."""

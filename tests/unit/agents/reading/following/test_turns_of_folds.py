@@ -66,7 +66,7 @@ def test_a_follower_that_catches_up_is_given_no_more_in_a_turn() -> None:
 
 
 class Slow(Taking):
-    """A follower that needs as long for each event, by the clock of its shard."""
+    """A follower that needs as long for each event, by the clock of its thread."""
 
     def __init__(self, each_s: float) -> None:
         super().__init__()
@@ -78,23 +78,21 @@ class Slow(Taking):
         self.passed += self.each_s * len(events)
 
 
-class SlowClock(Clock):
-    """Goes on as its follower folds, and not otherwise."""
-
-    def __init__(self, slow: Slow) -> None:
-        self._slow = slow
-
-    def monotonic(self) -> float:
-        return self._slow.passed
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    """Goes on as it folds, and not otherwise."""
+    slow = Slow(0.002)
+    monkeypatch.setattr("annals.agents.reading.following.shard.thread_time", lambda: slow.passed)
+    return slow
 
 
 MOST_AT_ONCE = int(TURN_S / 0.002)
 
 
-async def test_turns_are_shorter_where_an_event_takes_long_and_grow_again() -> None:
+async def test_turns_are_shorter_where_an_event_takes_long_and_grow_again(slow: Slow) -> None:
     """Goes red when the event loop is held for as many events, however long each takes."""
-    journal, slow = Journal([*chain("p-1", 2 * TURN_RECORDS)]), Slow(0.002)
-    shard = Shard(REGISTRY["person"], 0, 1, Stores(), journal, journal, SlowClock(slow), Damages(), followers=[slow])
+    journal = Journal([*chain("p-1", 2 * TURN_RECORDS)])
+    shard = Shard(REGISTRY["person"], 0, 1, Stores(), journal, journal, Clock(), Damages(), followers=[slow])
     async with running(shard, journal):
         await until(lambda: sum(slow.turns) == 2 * TURN_RECORDS)
         assert slow.turns[0] == TURN_RECORDS
@@ -105,10 +103,10 @@ async def test_turns_are_shorter_where_an_event_takes_long_and_grow_again() -> N
         assert max(slow.turns) == TURN_RECORDS
 
 
-async def test_what_catches_up_has_shorter_turns_too() -> None:
+async def test_what_catches_up_has_shorter_turns_too(slow: Slow) -> None:
     """Goes red when only what is new is measured: a projection that is built from a million events holds the loop."""
-    journal, slow = Journal([*chain("p-1", 4 * TURN_RECORDS)]), Slow(0.002)
-    shard = Shard(REGISTRY["person"], 0, 1, Stores(), journal, journal, SlowClock(slow), Damages())
+    journal = Journal([*chain("p-1", 4 * TURN_RECORDS)])
+    shard = Shard(REGISTRY["person"], 0, 1, Stores(), journal, journal, Clock(), Damages())
     async with running(shard, journal):
         await until(lambda: shard.status().offset == 4 * TURN_RECORDS)
         shard.follow([slow])
