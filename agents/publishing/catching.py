@@ -123,8 +123,9 @@ class CatchingUp:
 
         What was said of deleted ones is forgotten.
         """
-        for each in roster.at_rest() if self._delivering is not None else ():
-            self._delivering.tell_rest(each.name)
+        for each in roster.at_rest():
+            if self._delivering is not None:
+                self._delivering.tell_rest(each.name)
         self._forget_deleted(roster.known.values())
 
     async def notice(self, former: Mapping[str, Kept], known: Mapping[str, Kept]) -> None:
