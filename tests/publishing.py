@@ -148,6 +148,9 @@ class Counts:
     def fenced(self) -> None:
         """As above."""
 
+    def deleted(self, name: str) -> None:
+        """Nothing is kept."""
+
     def closed(self) -> None:
         """Nothing is kept."""
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.pace import Pace
     from annals.agents.publishing.delivering.making import DeliveryShards
-    from annals.agents.publishing.ports import PublishLogs, PublishTelemetry, Subscriptions
+    from annals.agents.publishing.ports import Kept, PublishLogs, PublishTelemetry, Subscriptions
+    from annals.agents.publishing.roster import Roster
     from annals.agents.publishing.selection import Halt, Subscribed
     from annals.agents.publishing.share import Share
     from annals.agents.reading.ports import JournalSource
@@ -117,11 +118,26 @@ class CatchingUp:
         """Return the progress of those whose delivery has ended because nothing is left to do: nobody writes it."""
         return dict(self._at_rest)
 
-    def tell_rest(self, names: Iterable[str]) -> None:
-        """Have it told that nothing of some subscriptions is unsettled: they rest, and no delivery shard says so."""
-        for name in names:
+    def tell(self, roster: Roster) -> None:
+        """Have it told of those that rest that nothing is unsettled, since no delivery shard says so.
+
+        What was said of deleted ones is forgotten.
+        """
+        for each in roster.at_rest():
             if self._delivering is not None:
-                self._delivering.tell_rest(name)
+                self._delivering.tell_rest(each.name)
+        self._forget_deleted(roster.known.values())
+
+    async def notice(self, former: Mapping[str, Kept], known: Mapping[str, Kept]) -> None:
+        """End those whose subscriptions are others now; of deleted ones, forget also what was said."""
+        changed = {name: kept for name, kept in known.items() if former.get(name) != kept}
+        await self.stop(changed)
+        self._forget_deleted(changed.values())
+
+    def _forget_deleted(self, known: Iterable[Kept]) -> None:
+        for kept in known:
+            if kept.record.is_deleted:
+                self._telemetry.deleted(kept.record.definition.name)
 
     def forget(self, name: str) -> None:
         """It has become live, rests, or is too far behind again."""

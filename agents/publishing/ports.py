@@ -151,5 +151,8 @@ class PublishTelemetry(Protocol):
     def fenced(self) -> None:
         """Count a fence by another publisher."""
 
+    def deleted(self, name: str) -> None:
+        """Forget what was said of a subscription in this partition: nobody would say it otherwise any more."""
+
     def closed(self) -> None:
         """Forget what was said of the partition: it may be somebody else's now."""

@@ -244,7 +244,7 @@ class Publisher:
         self._live = Progress(end, await self._source.last_before(end)) if live is None else live
         self._roster = Roster(self._source.kind, self._source.partition)
         self._halt_all(await self._roster.notice(known, progress, is_first=self._is_first))
-        self._catching.tell_rest(self._roster.resting)
+        self._catching.tell(self._roster)
         self._committed_at, self._told_lag = -IDLE_COMMIT_S, -1
         self._become(PUBLISHING, "")
         return self._writer
@@ -346,7 +346,7 @@ class Publisher:
         progress = await writer.progress() if unseen else {}
         for name in unseen:
             self._logs.forget(name)
-        await self._catching.stop([name for name, kept in known.items() if self._roster.known.get(name) != kept])
+        await self._catching.notice(self._roster.known, known)
         self._halt_all(await self._roster.notice(known, progress, is_first=self._is_first))
 
     def _look_after_those_behind(self) -> None:

@@ -154,14 +154,22 @@ class PartitionMetrics:
         """Count a fence by another publisher."""
         self._fences.inc()
 
+    def deleted(self, name: str) -> None:
+        """Forget the gauges of a subscription: at what they were, they would raise alarms for ever."""
+        if name in self._subscriptions:
+            self._metrics.lag.remove(name, *self._labels)
+        if name in self._delivered:
+            with suppress(KeyError):  # it was never set
+                self._metrics.parked_oldest.remove(name, *self._labels)
+            for state in STATES:
+                with suppress(KeyError):
+                    self._metrics.unsettled.remove(name, *self._labels, state)
+        self._subscriptions.discard(name)
+        self._delivered.discard(name)
+
     def closed(self) -> None:
         """Forget the gauges of the partition: it may be somebody else's now."""
         with suppress(KeyError):  # it was never set
             self._metrics.up.remove(*self._labels)
-        for name in self._subscriptions:
-            self._metrics.lag.remove(name, *self._labels)
-        for name in self._delivered:
-            with suppress(KeyError):
-                self._metrics.parked_oldest.remove(name, *self._labels)
-            for state in STATES:
-                self._metrics.unsettled.remove(name, *self._labels, state)
+        for name in self._subscriptions | self._delivered:
+            self.deleted(name)

@@ -83,6 +83,7 @@ class WebhookPoster:
         self._is_pausing = is_pausing
         self._tasks: set[asyncio.Task[None]] = set()
         self._gathered: list[Delivery] = []
+        metrics.began(name, lambda: endpoint.circuit.is_open)
 
     def opened(self, rows: Iterable[Row]) -> None:
         """Take up what rows of before say of the endpoint."""
@@ -101,6 +102,7 @@ class WebhookPoster:
     async def close(self) -> None:
         """Break off what is under way; it comes again when its time is up."""
         self._gathered.clear()
+        self._metrics.ended(self._name)
         await ended(*self._tasks)
 
     def _flush(self) -> None:
@@ -220,7 +222,6 @@ class WebhookPoster:
             if circuit.is_open:
                 log.info("webhook circuit closed", subscription=self._name)
             circuit.answered()
-        self._metrics.circuit(self._name, is_open=circuit.is_open)
 
     def _left_s(self, until: int) -> float:
         return max(LEAST_S, SHARE_OF_TIME * (until - self._now()) / 1_000)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prometheus_client import CollectorRegistry
 
 
@@ -15,6 +18,7 @@ class WebhookMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Declare them."""
+        self._posting: Tally[str] = Tally()  # how many post for a subscription: each partition has one who does
         self.posts = Counter(
             "annals_webhook_posts_total",
             "requests to webhooks, by what came of them: ack, http_<status>, or why there was no answer",
@@ -39,6 +43,14 @@ class WebhookMetrics:
         self.posts.labels(name, result).inc()
         self.seconds.labels(name).observe(seconds)
 
-    def circuit(self, name: str, *, is_open: bool) -> None:
-        """Say whether the circuit is open."""
-        self.circuits.labels(name).set(is_open)
+    def began(self, name: str, is_open: Callable[[], bool]) -> None:
+        """Have the circuit told of from now on, as it is when it is asked for."""
+        self._posting[name] += 1
+        self.circuits.labels(name).set_function(is_open)
+
+    def ended(self, name: str) -> None:
+        """Tell of the circuit no longer where this was the last who posts: nobody would hear that it closes."""
+        self._posting[name] -= 1
+        if not self._posting[name]:
+            del self._posting[name]
+            self.circuits.remove(name)

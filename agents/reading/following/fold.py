@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.folding.turns import TURN_BYTES
+from annals.agents.folding.turns import TURN_BYTES, TURN_RECORDS
 from annals.agents.ports import Position
 from annals.agents.reading.following.followers import FollowersFold
 from annals.agents.reading.following.guarded import fold_guarded
@@ -155,18 +155,19 @@ class ReadingFold(FollowersFold):
         if gap is not None:
             raise GapError(gap.describe(f"{self._kind}, partition {self._partition}, offset {gap.offset}"))
 
-    def catch_up(self) -> bool:
+    def catch_up(self, most: int = TURN_RECORDS) -> bool:
         """Do the next of what is left to do; False when nothing is.
 
         Hand events to a follower that is behind, or turn to rows that were built beside, or sweep some that are gone.
+        most: events that are handed.
         """
-        return self.turn() or self._catch_up() or self.sweep()
+        return self.turn() or self._catch_up(min(most, CATCH_UP_EVENTS)) or self.sweep()
 
-    def _catch_up(self) -> bool:
+    def _catch_up(self, most: int) -> bool:
         found = self.behind()
         if found is None:
             return False
-        events, is_all = self._events_from(found.offset)
+        events, is_all = self._events_from(found.offset, most)
         self.catch_up_with(found.name, events, self.position.offset if is_all else events[-1].offset + 1)
         return True
 
@@ -200,7 +201,7 @@ class ReadingFold(FollowersFold):
         if self._keeper is not None:
             self._keeper.fold(counted, rows)
 
-    def _events_from(self, offset: int) -> tuple[list[Counted[Any]], bool]:
+    def _events_from(self, offset: int, most: int) -> tuple[list[Counted[Any]], bool]:
         """Return the next events that count, from the rows of the index, as many as are folded in one turn.
 
         And whether they are all.
@@ -208,13 +209,13 @@ class ReadingFold(FollowersFold):
         found: list[Counted[Any]] = []
         size = 0
         with self._store.view() as view:
-            places = [place for _, place in islice(view.range(offset_key(offset), after(OFFSETS)), CATCH_UP_EVENTS)]
+            places = [place for _, place in islice(view.range(offset_key(offset), after(OFFSETS)), most)]
             for place, value in zip(places, event_rows(view, places), strict=True):
                 size += len(value or b"")
                 if found and size > TURN_BYTES:
                     return found, False
                 found.append(self._counted(place, value))
-        return found, len(found) < CATCH_UP_EVENTS
+        return found, len(found) < most
 
     def _counted(self, place: bytes, value: bytes | None) -> Counted[Any]:
         row, event = event_in(self._kind, place, value)

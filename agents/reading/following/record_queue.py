@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from annals.agents.folding.turns import length_of_turn
+from annals.agents.folding.turns import TURN_RECORDS, length_of_turn
 from annals.agents.ports import StaleStateError
 from annals.agents.reading.ports import FollowedRecord
 from annals.agents.waiting_records import WaitingRecords
@@ -67,12 +67,12 @@ class RecordQueue:
         """Wait until something has come."""
         await self._arrived.wait()
 
-    def take(self) -> list[FollowedRecord]:
-        """Return the next records, as many as one batch may have."""
+    def take(self, most: int = TURN_RECORDS) -> list[FollowedRecord]:
+        """Return the next records, as many as one turn may have."""
         self._arrived.clear()
         if self._failure is not None:
             raise self._failure
-        taken = self._waiting.take(length_of_turn(self._waiting.records))
+        taken = self._waiting.take(length_of_turn(self._waiting.records, most))
         return [
             FollowedRecord(
                 record.offset, record.key, record.value, carried_headers(record.headers) if record.headers else ()

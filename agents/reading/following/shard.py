@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from time import thread_time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
+from annals.agents.folding.turns import TurnLength
 from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError, UnreachableError
 from annals.agents.reading.following.answers import BY_HAND, Answers
 from annals.agents.reading.following.fold import ReadingFold
@@ -99,6 +101,7 @@ class Shard(Answers):
         self._rebuilds: list[tuple[str, str, int]] = []
         self._is_changed = self._is_standby = False
         self._queue = RecordQueue(source)
+        self._length = TurnLength()
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
         self._telemetry = telemetry
         self.damaged_stores: Final = DamagedStores(stores, clock, telemetry, self._log)
@@ -293,16 +296,19 @@ class Shard(Answers):
         fold = self._fold
         while fold is not None:
             await self._losses.settle(fold.position, self._offset(), self._tell)
-            age_s, records = self._age_s(), self._queue.take()
+            age_s, records = self._age_s(), self._queue.take(self._length.records)
             self._change_followers(fold)
             async with self._turn():
+                began = thread_time()  # a machine that is busy with others makes no turn shorter
                 try:
                     fold.apply(records)
                     if records:
                         self._pace.note(self._clock.monotonic(), len(records), age_s)
                 finally:
                     self._moves.tell()
-                is_behind = fold.catch_up()
+                is_behind = fold.catch_up(self._length.records)
+                events = self._length.records if is_behind else len(records)
+                self._length.took(events, thread_time() - began)
             if not is_behind and not records:
                 await self._queue.wait()
             await asyncio.sleep(0)  # questions and other shards have their turn

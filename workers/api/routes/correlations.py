@@ -108,10 +108,10 @@ class CorrelationRoutes:
         wanted = EventFilter(correlation_id=correlation_id)
         shards = self._shards.all()
         cursor = begin(self._shards.partitions(self._shards.kinds), descending=False)
-        deadline = gather_until(call)
         events: list[FoundEvent] = []
         while True:
-            page = await read_events(shards, wanted, cursor, PART, MOVED_WAIT_S, deadline, expected)
+            until = gather_until(call)  # of this page: what is read of many events takes longer than one answer may
+            page = await read_events(shards, wanted, cursor, PART, MOVED_WAIT_S, until, expected)
             events += page.events
             if page.is_end or page.missing or not page.events or len(events) > MOST_EVENTS:
                 return _Found(events, page)

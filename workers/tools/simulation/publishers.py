@@ -88,6 +88,9 @@ class Telemetry:
         """Count a fence by another publisher."""
         self._counts["publisher fenced"] += 1
 
+    def deleted(self, name: str) -> None:
+        """Not looked at."""
+
     def closed(self) -> None:
         """Not looked at."""
 

@@ -415,6 +415,46 @@ async def test_what_an_endpoint_asked_for_holds_where_anything_else_is_changed(s
     assert len(scene.endpoint.posted) == 1
 
 
+async def test_an_open_circuit_is_told_of_while_somebody_posts_to_it_and_no_longer(scene, monkeypatch):
+    """Goes red when what was told last holds: an alarm goes on where nobody posts, and none comes behind a restart."""
+    monkeypatch.setattr(circuit, "FIRST_MS", 3_600_000)
+    monkeypatch.setattr(circuit, "LAST_MS", 3_600_000)
+    scene.world.journal.append([chain(f"p-{number}", 1)[0] for number in range(30)])
+    scene.endpoint.answer = lambda _: 500
+    await scene.subscribe(retry=Retry(max_attempts=1_000, first_delay_ms=1, max_delay_ms=2))
+    async with scene.delivering():
+        await eventually(all_wait(scene, 30, "circuit_open"))
+        assert await tells_of_circuit(scene, 1)()
+    assert await tells_of_circuit(scene, None)()
+    posted = len(scene.endpoint.posted)
+    async with scene.delivering():
+        await eventually(tells_of_circuit(scene, 1))
+        assert len(scene.endpoint.posted) == posted, "as the rows say it"
+        scene.world.subscriptions.set("all", definition={"status": "paused"})
+        await eventually(tells_of_circuit(scene, None))
+
+
+def tells_of_circuit(scene, value):
+    async def tells():
+        return scene.registry.get_sample_value("annals_webhook_circuit_open", {"subscription": "all"}) == value
+
+    return tells
+
+
+def test_a_circuit_is_told_of_until_the_last_who_posts_has_ended():
+    """Goes red when the first partition that leaves takes along what the others tell."""
+    registry = CollectorRegistry()
+    metrics = WebhookMetrics(registry)
+    is_open = [True]
+    for _ in range(2):
+        metrics.began("all", lambda: is_open[0])
+    told = []
+    for _ in range(2):
+        metrics.ended("all")
+        told.append(registry.get_sample_value("annals_webhook_circuit_open", {"subscription": "all"}))
+    assert told == [1, None]
+
+
 async def test_another_endpoint_begins_with_a_closed_circuit(scene, monkeypatch):
     """Goes red when the rows that the former's circuit kept back open that of the new one."""
     monkeypatch.setattr(circuit, "FIRST_MS", 3_600_000)

@@ -454,6 +454,25 @@ async def test_a_correlation_of_very_many_events_is_truncated_and_one_of_a_long_
         assert (status, b'"truncated":true' in body) == (200, True)
 
 
+async def test_partitions_have_as_long_for_each_part_of_a_large_correlation(monkeypatch):
+    """Goes red when all parts share the time of one: of 10,000 events, partitions pass for missing where all answer."""
+    deadlines = []
+
+    async def noted(*asked):
+        deadlines.append(asked[5])
+        return await read_events(*asked)
+
+    monkeypatch.setattr(correlations_routes, "read_events", noted)
+    monkeypatch.setattr(correlations_routes, "PART", 1)
+    async with deployed(PEOPLE, *HALVES) as (deployment, (api, _)):
+        deployment.append("person", story(4))
+        await read_all(deployment)
+        status, _, body = await api("GET", "/v1/correlations/r")
+    assert (status, body["missing"]) == (200, [])
+    assert len(deadlines) >= 4
+    assert deadlines == sorted(set(deadlines)), "each later than the one before"
+
+
 async def raw(api, path):
     async with api.client.get(URL(f"http://127.0.0.1:{api.port}{path}", encoded=True)) as answer:
         return answer.status, answer.headers, await answer.read()

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from annals.agents.folding.turns import TURN_BYTES, TURN_RECORDS, turns
+from annals.agents.aggregates import REGISTRY
+from annals.agents.folding.turns import TURN_BYTES, TURN_RECORDS, TURN_S, turns
 from annals.agents.ports import JournalRecord
 from annals.agents.reading.following.fold import ReadingFold
+from annals.agents.reading.following.shard import Shard
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import chain
+from following import Clock, Damages, Journal, running, until
+from reading_stores import Stores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,3 +63,53 @@ def test_a_follower_that_catches_up_is_given_no_more_in_a_turn() -> None:
     while fold.catch_up():
         pass
     assert later.turns == [1, 1, 1, 1, 4]
+
+
+class Slow(Taking):
+    """A follower that needs as long for each event, by the clock of its thread."""
+
+    def __init__(self, each_s: float) -> None:
+        super().__init__()
+        self.each_s = each_s
+        self.passed = 0.0
+
+    def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:
+        super().fold(events, partition, rows)
+        self.passed += self.each_s * len(events)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    """Goes on as it folds, and not otherwise."""
+    slow = Slow(0.002)
+    monkeypatch.setattr("annals.agents.reading.following.shard.thread_time", lambda: slow.passed)
+    return slow
+
+
+MOST_AT_ONCE = int(TURN_S / 0.002)
+
+
+async def test_turns_are_shorter_where_an_event_takes_long_and_grow_again(slow: Slow) -> None:
+    """Goes red when the event loop is held for as many events, however long each takes."""
+    journal = Journal([*chain("p-1", 2 * TURN_RECORDS)])
+    shard = Shard(REGISTRY["person"], 0, 1, Stores(), journal, journal, Clock(), Damages(), followers=[slow])
+    async with running(shard, journal):
+        await until(lambda: sum(slow.turns) == 2 * TURN_RECORDS)
+        assert slow.turns[0] == TURN_RECORDS
+        assert max(slow.turns[1:]) == MOST_AT_ONCE
+        slow.turns, slow.each_s = [], 0.0
+        journal.append(chain("p-2", 4 * TURN_RECORDS))
+        await until(lambda: sum(slow.turns) == 4 * TURN_RECORDS)
+        assert max(slow.turns) == TURN_RECORDS
+
+
+async def test_what_catches_up_has_shorter_turns_too(slow: Slow) -> None:
+    """Goes red when only what is new is measured: a projection that is built from a million events holds the loop."""
+    journal = Journal([*chain("p-1", 4 * TURN_RECORDS)])
+    shard = Shard(REGISTRY["person"], 0, 1, Stores(), journal, journal, Clock(), Damages())
+    async with running(shard, journal):
+        await until(lambda: shard.status().offset == 4 * TURN_RECORDS)
+        shard.follow([slow])
+        await until(lambda: sum(slow.turns) == 4 * TURN_RECORDS)
+    assert slow.turns[0] == TURN_RECORDS
+    assert max(slow.turns[1:]) == MOST_AT_ONCE
