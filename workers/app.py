@@ -6,20 +6,22 @@ read_committed, our transactions and stores) is in `annals.workers.kafka` and `a
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import faust
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
 
-from annals.workers.kafka.group.assignor import BalancedAssignor
 from annals.workers.kafka.group.transport import DeliverySchema, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from annals.workers.kafka.group.assignor import BalancedAssignor
     from annals.workers.kafka.group.membership import Membership
     from annals.workers.kafka.group.sources import Sources
+    from annals.workers.last_assignment import LastAssignment
     from annals.workers.partitions import Partitions
     from annals.workers.settings import Settings
 
@@ -97,15 +99,16 @@ def create_app(
     sources: Sources,
     partitions: Partitions[Any],
     handlers: Handlers,
-    assignor: type[BalancedAssignor] | None = None,
+    assignor: type[BalancedAssignor],
+    last: LastAssignment,
 ) -> AnnalsApp:
     """Return the app: an agent for each topic, and the actors' part in each rebalance.
 
-    assignor: a class of this consumer's own; None: the one of the write path.
+    assignor: a class of this consumer's own; last: where to keep what is assigned.
     """
     app = AnnalsApp(
         consumer_options=options,
-        assignor=assignor or BalancedAssignor.of_one_consumer(settings.standby_replicas),
+        assignor=assignor,
         membership=membership,
         sources=sources,
         broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
@@ -128,7 +131,9 @@ def create_app(
         await partitions.on_partitions_revoked(revoked)
 
     async def on_assigned(sender: AnnalsApp, assigned: set[Any], **_: Any) -> None:
-        await partitions.on_partitions_assigned(assigned, sender.group_assignor.standby)
+        mine = sender.group_assignor
+        await asyncio.to_thread(last.write, mine.owned, mine.standby)
+        await partitions.on_partitions_assigned(assigned, mine.standby)
 
     app.on_partitions_revoked.connect(on_revoked, weak=False)
     app.on_partitions_assigned.connect(on_assigned, weak=False)

@@ -9,6 +9,7 @@ import asyncio
 import errno
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -29,6 +30,7 @@ from annals.workers.kafka.diagnosis import lacking_right
 from annals.workers.kafka.group.instances import leave_for
 from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
 from annals.workers.kafka.group.sources import Sources
+from annals.workers.last_assignment import LastAssignment
 from annals.workers.process import (
     CLAIM_LOOK_S,
     CLAIM_WITHIN_S,
@@ -51,6 +53,7 @@ from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.reading.watch import ReadingWatch
 from annals.workers.registry import deciders
 from annals.workers.settings import client_options
+from annals.workers.stores.reading import FOLDER
 from annals.workers.topic_watch import TopicWatch
 from annals.workers.withdrawal import Withdrawal
 
@@ -235,10 +238,12 @@ class Reader:
             ask_rows=wiring.models.ask_rows,
             beside=partial(self._parts.beside, client),
         )
+        last = LastAssignment(Path(self._settings.data_dir) / self._names.group(self._settings.app_id) / FOLDER)
         told = Told(
             url=self.url,
             projections=wiring.models.known(),
             publishes=self._settings.publish,
+            standby=last.read(),
             standby_replicas=self._settings.standby_replicas,
         )
         handler = event_handler(shards.partitions_here.of)
@@ -250,6 +255,7 @@ class Reader:
             shards.partitions_here,
             {self._names.events(kind): (f"event_handler.{kind}", handler) for kind in known},
             ReadingAssignor.of_one_reader(told, self.members),
+            last,
         )
         self._watch = ReadingWatch(self._settings.bootstrap_servers, client, shards, sources, self.metrics)
         self._blocked = BlockedReading(

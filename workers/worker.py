@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,8 +19,10 @@ from annals.workers.data_folder import DataFolder
 from annals.workers.kafka.admin.findings import missing_topics
 from annals.workers.kafka.admin.provisioning import NotPermittedError, check, create, require_settled
 from annals.workers.kafka.diagnosis import lacking_right
+from annals.workers.kafka.group.assignor import BalancedAssignor
 from annals.workers.kafka.group.membership import Membership
 from annals.workers.kafka.group.sources import Sources
+from annals.workers.last_assignment import LastAssignment
 from annals.workers.process import (
     FIRST_RETRY_S,
     LAST_RETRY_S,
@@ -241,7 +244,11 @@ class Worker:
         self._membership = membership = Membership(self._group, self._settings.instance_id)
         handler = command_handler(shards.partitions.of)
         handlers = {names.commands(kind): (f"command_handler.{kind}", handler) for kind in known}
-        app = create_app(self._settings, self._options, membership, sources, shards.partitions, handlers)
+        last = LastAssignment(Path(self._settings.data_dir) / self._group)
+        assignor = BalancedAssignor.of_one_consumer(self._settings.standby_replicas, last.read())
+        app = create_app(
+            self._settings, self._options, membership, sources, shards.partitions, handlers, assignor, last
+        )
         topics = {names.commands(kind): KindTopics.of(kind, names) for kind in known}
         self._watch = Watch(self._options, topics, partitions, shards, self._metrics, self._clock)
         await self._run_app(app, shards, publisher)

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from annals.schemas.subscription import MOST_KINDS, MOST_PARTITIONS, MOST_TYPES
 from annals.schemas.suggestion import meant
 from annals.schemas.values.ids import id_problem
-from annals.schemas.values.moments import issued_at_problem
+from annals.schemas.values.moments import bound_of
 from annals.schemas.values.numbers import From0
 
 if TYPE_CHECKING:
@@ -127,10 +127,11 @@ def problems(request: ReplayRequest, kinds: Collection[str]) -> Iterator[tuple[s
         if request.kinds:
             yield "kinds", "aggregate names the kind: leave kinds out"
     for name in ("since", "until"):
-        moment = getattr(request, name)
-        problem = None if moment is None else issued_at_problem(moment)
-        if problem is not None:
-            yield name, problem
+        text = getattr(request, name)
+        try:
+            _ = text is None or bound_of(text)
+        except ValueError as error:
+            yield name, str(error)
     if request.target is None and not request.dry_run:
         yield "target", "is required, but for a dry_run"
 

@@ -147,6 +147,35 @@ def test_who_had_a_partition_is_its_standby_when_a_newcomer_takes_it():
     assert moved in standby[former]["a"]
 
 
+def restarted(topics, owned, names):
+    """What members own after an assignment in which the named ones are new, and tell what they had."""
+    members = {
+        f"{name}-again" if name in names else name: Member(set(topics), {}, of)
+        if name in names
+        else Member(set(topics), of)
+        for name, of in owned.items()
+    }
+    return {name.removesuffix("-again"): of for name, of in balanced(topics, members).items()}
+
+
+@given(TOPICS, NAMES)
+def test_members_that_are_all_restarted_get_what_they_had(topics, names):
+    owned, _ = assign(topics, dict.fromkeys(names, 0))
+    assert restarted(topics, owned, set(names)) == owned
+
+
+@given(st.integers(1, 4), NAMES, st.data())
+def test_members_that_are_restarted_or_come_back_get_what_they_had(share, names, data):
+    """Where partitions can be shared evenly: else one more of a topic goes to another."""
+    topics = {"a": range(share * len(names))}
+    owned, _ = assign(topics, dict.fromkeys(names, 0))
+    few = data.draw(st.sets(st.sampled_from(names)))
+    assert restarted(topics, owned, few) == owned
+    for gone in names if len(names) > 1 else ():
+        meanwhile, _ = assign(topics, without(dict.fromkeys(names, 0), gone), (owned, {}))
+        assert restarted(topics, {**meanwhile, gone: owned[gone]}, {gone}) == owned
+
+
 @given(SUBSCRIBED)
 def test_the_order_of_members_means_nothing(subscribed):
     topics = {"a": range(5), "b": range(3)}

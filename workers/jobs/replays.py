@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.replays import REPLAY, ReplayProgress, ReplayRequest, WrongSelectionError, progress_of
-from annals.schemas.values.moments import moment_of, recorded_at
+from annals.schemas.values.moments import bound_of, recorded_at
 from annals.workers.audit.journals import find_journals
 from annals.workers.clock import SystemClock
 from annals.workers.jobs.replay_targets import create_missing, permitted_target
@@ -164,7 +164,7 @@ async def _in_thread(work: Callable[[], Statistics], cancelled: threading.Event)
 
 
 def _moment(text: str | None) -> str | None:
-    return None if text is None else recorded_at(moment_of(text))
+    return None if text is None else recorded_at(bound_of(text))
 
 
 def _state(plan: Plan, job_id: str) -> Path | None:

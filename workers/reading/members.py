@@ -31,8 +31,9 @@ LONGEST_ADDRESS: Final = 1_000
 class Told(msgspec.Struct):
     """What a member tells the leader: what it had, where its API is, and what it can do.
 
-    standby, standby_replicas: what it was a standby of, and how many standbys of each partition it wishes; 0: it is
-    none itself. again: grows where this member joins once more, as brokers ask the others only about what has changed.
+    standby: what it was a standby of, or, of a process that has just started, what the one before it had.
+    standby_replicas: how many standbys of each partition it wishes; 0: it is none itself. again: grows where this
+    member joins once more, as brokers ask the others only about what has changed.
     """
 
     version: int = 0
@@ -124,9 +125,9 @@ class ReadingAssignor(BalancedAssignor):
     def of_one_reader(cls, told: Told, members: GroupMembers) -> type[Self]:
         """Return a class of one consumer's own.
 
-        told: what this member tells, but for its partitions; members: takes what the leader tells.
+        told: what this member tells before its first assignment; members: takes what the leader tells.
         """
-        return type(cls.__name__, (cls,), {"owned": {}, "standby": {}, "told": told, "members": members})
+        return type(cls.__name__, (cls,), {"owned": {}, "standby": told.standby, "told": told, "members": members})
 
     @classmethod
     def assign(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, ConsumerProtocolMemberAssignment]:

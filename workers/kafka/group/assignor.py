@@ -69,7 +69,8 @@ _ANSWER: Final = msgspec.json.Decoder(Answer)
 class BalancedAssignor(AbstractPartitionAssignor):
     """The group protocol's side of `sharing`: members tell the leader what they have, and it tells them the standbys.
 
-    owned, standby: what this consumer owns, and is a standby of, as of its last assignment.
+    owned, standby: what this consumer owns, and is a standby of, as of its last assignment; before the first one
+    `standby` is what it had before it was restarted.
     """
 
     name: ClassVar[str] = "annals-balanced"
@@ -80,12 +81,14 @@ class BalancedAssignor(AbstractPartitionAssignor):
     """Whether the members know this one by what it told before it was restarted: it has to join once more."""
 
     @classmethod
-    def of_one_consumer(cls, standby_replicas: int = 0) -> type[Self]:
+    def of_one_consumer(cls, standby_replicas: int = 0, before: Owned | None = None) -> type[Self]:
         """Return a class of its own: aiokafka takes classes, and what a member had is that member's alone.
 
-        standby_replicas: how many standbys of each partition this member wishes; 0: it is none itself.
+        standby_replicas: how many standbys of each partition this member wishes; 0: it is none itself; before: what it
+        had before it was restarted.
         """
-        return type(cls.__name__, (cls,), {"owned": {}, "standby": {}, "standby_replicas": standby_replicas})
+        had = {"owned": {}, "standby": before or {}}
+        return type(cls.__name__, (cls,), {**had, "standby_replicas": standby_replicas})
 
     @classmethod
     def assign(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, ConsumerProtocolMemberAssignment]:

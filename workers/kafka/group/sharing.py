@@ -20,8 +20,9 @@ Owned = dict[str, list[int]]  # topic -> partitions
 class Member(NamedTuple):
     """A member of the group.
 
-    topics: what it subscribes to; owned: what it had before; standby: what it was a standby of before;
-    standby_replicas: how many standbys it wishes each partition to have, 0 where it is to be none itself.
+    topics: what it subscribes to; owned: what it had before; standby: what it was a standby of before, or, of a process
+    that has just started, what the one before it had; standby_replicas: how many standbys it wishes each partition to
+    have, 0 where it is to be none itself.
     """
 
     topics: Collection[str]
@@ -35,7 +36,8 @@ def balanced(partitions: Mapping[str, Iterable[int]], members: Mapping[str, Memb
 
     Returns a member's partitions by topic. Of each topic no subscriber has over one more than another, and, where all
     subscribe to the same, none in all; a member keeps what it had as far as that allows, and what nobody keeps goes, as
-    far as that allows, to members that were standbys of it. The same input gives the same answer on every worker.
+    far as that allows, to members that were standbys of it. A member that cannot keep all gives up what standbys with
+    room can take. The same input gives the same answer on every worker.
     """
     return _balanced(partitions, members, swaps=True)
 
@@ -131,7 +133,7 @@ def _shares(
     swaps: whether, of those that may have one more, another one gets it than it would be if nobody were warm.
     """
     each, extra = divmod(len(free), len(owned))
-    had = {name: sorted(free.intersection(before)) for name, before in owned.items()}
+    had = {name: free.intersection(before) for name, before in owned.items()}
     lost = free.difference(*had.values())
     rank = {name: (load[name], -len(had[name])) for name in owned}
     order = sorted(owned, key=lambda name: (rank[name], name))
@@ -144,8 +146,9 @@ def _shares(
         free.discard(partition)
         room[name] -= 1
 
+    awaited = {partition for name in owned if room[name] > len(had[name]) for partition in warm[name]}
     for name, before in had.items():
-        for partition in before:
+        for partition in sorted(before, key=lambda each: (each in awaited, each)):
             if partition in free and room[name]:
                 give(partition, name)
     for partition, name in _to_the_warm(lost, warm, room).items():
@@ -158,6 +161,8 @@ def _shares(
             room[instead] += 1
             favoured.append(instead)
             give(partition, instead)
+    for partition, name in _to_the_warm(free, warm, room).items():  # those that were given up, after those of nobody
+        give(partition, name)
     for partition in sorted(free):
         give(partition, next(name for name in owned if room[name]))
     return shares

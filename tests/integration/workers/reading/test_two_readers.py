@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,12 +12,16 @@ from grouped import SOON_MISSED, Group, GroupWorker, group
 from whole_topics import delete
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.broker
 
 PARTITIONS = 2
+PARTITIONS_OF = {
+    "write": r'^annals_shard_open\{kind="person",partition="(\d+)"',
+    "read": r'^annals_reading_offset\{kind="person",partition="(\d+)"',
+}
 
 
 @pytest.fixture
@@ -62,6 +67,36 @@ def test_each_answers_for_both_and_for_a_killed_one_too(crew: Group) -> None:
     seen = [each["cid"] for each in first["events"][:3] + rest["events"]]
     assert len(seen) == len(set(seen)) == 2 * count
     assert one.end() == 0
+
+
+def shared(workers: Iterable[GroupWorker]) -> dict[str, list[set[str]]]:
+    """The partitions that each worker decides about, and those that each reads."""
+    return {
+        role: [set(re.findall(pattern, worker.metrics(), re.MULTILINE)) for worker in workers]
+        for role, pattern in PARTITIONS_OF.items()
+    }
+
+
+@pytest.mark.untraced
+def test_workers_without_names_that_are_restarted_get_what_they_had(crew: Group) -> None:
+    """The one that comes back first has everything, and gives up what the other had, not what is last."""
+
+    def start(*names: str) -> dict[str, GroupWorker]:
+        started = {name: crew.worker(name, SOON_MISSED, ROLES="write,read", API_PORT="0") for name in names[:1]}
+        started[names[0]].until_ready()
+        started[names[1]] = crew.worker(names[1], SOON_MISSED, ROLES="write,read", API_PORT="0")
+        started[names[1]].until(lambda: each_has_one(*started.values()), "each has a partition for each role")
+        return started
+
+    def each_has_one(*workers: GroupWorker) -> bool:
+        return all(len(each) == 1 for of in shared(workers).values() for each in of)
+
+    first = start("one", "two")
+    before = shared([first["one"], first["two"]])
+    for worker in first.values():
+        worker.kill()
+    again = start("two", "one")
+    assert shared([again["one"], again["two"]]) == before == {"write": [{"0"}, {"1"}], "read": [{"0"}, {"1"}]}
 
 
 def test_a_journal_that_is_deleted_is_named_and_one_that_is_made_anew_stops_reading(crew: Group) -> None:

@@ -10,10 +10,11 @@ import pytest
 from annals.agents.reading.gathering.cursors import seal_text
 from annals.agents.reading.jobs import MOST_RUNNING, Jobs
 from annals.agents.reading.ports import Member
+from annals.agents.reading.replays import ReplayRequest
 from annals.workers.api.routes.jobs import JobRoutes
 from annals.workers.audit.chains import JournalId
 from annals.workers.audit.journals import Journal
-from annals.workers.jobs.replays import Replays
+from annals.workers.jobs.replays import Replays, plan_of
 from annals.workers.replay import event_types
 from annals.workers.settings import Settings
 from api_serving import Audit, serving
@@ -166,6 +167,8 @@ async def test_without_a_folder_no_file_is_written():
         ({"aggregate": {"kind": "person", "id": ""}}, "aggregate.id"),
         ({"aggregate": {"kind": "person", "id": "p"}, "kinds": ["person"]}, "kinds"),
         ({"since": "yesterday"}, "since"),
+        ({"since": "0001-01-01T00:00:00+05:00"}, "since"),
+        ({"until": "9999-12-31T23:59:59-01:00"}, "until"),
         ({"positions": {"person": [-1]}}, "positions.person[0]"),
         ({"positions": {"cat": [1]}}, "positions.cat"),
         ({"positions": {"person": []}}, "positions.person"),
@@ -192,6 +195,18 @@ async def test_what_is_wrong_with_a_body_is_named(tmp_path, monkeypatch, change,
         assert (status, body["code"]) == (400, "invalid_request"), body
         assert path in [each["path"] for each in body["errors"]], body
         assert jobs.running == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [
+        ("2026-11-21T09:30:00.123456Z", "2026-11-21T09:30:00.123456Z"),
+        ("2026-11-21T10:30:00.1234561+01:00", "2026-11-21T09:30:00.123457Z"),
+    ],
+)
+def test_a_replay_between_two_microseconds_begins_and_ends_at_the_later_one(text, bound):
+    request = ReplayRequest(since=text, until=text, dry_run=True)
+    assert plan_of(request, Settings()).selection[3:] == (bound, bound)
 
 
 @pytest.mark.parametrize("positions", [{}, {"person": [10, 11, 12]}, {"person": [None] * 3, "agent": [0, None, 12]}])

@@ -183,3 +183,10 @@ def test_each_assignment_tells_the_members_own_id() -> None:
 )
 def test_a_worker_is_a_static_member_only_where_its_address_lasts(changes, expected):
     assert lasting_instance(Settings(instance_id="w-1", **changes)) == expected
+
+
+def test_a_member_that_has_just_started_gets_what_the_one_before_it_had() -> None:
+    stored = ReadingAssignor.of_one_reader(Told(standby={TOPICS[0]: [0]}), GroupMembers())
+    back = Subscribed(TOPICS, stored.metadata(TOPICS).user_data)
+    members = {"a": subscribed(None), "b": subscribed(None), "c": back}
+    assert ReadingAssignor.assign(Cluster(), members)["c"].assignment == [(TOPICS[0], [0])]
