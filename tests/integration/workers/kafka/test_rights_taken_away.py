@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
 
 from acl_cluster import APP_ID, PARTITIONS, PREFIX, PROPERTIES, Cluster
 from annals.topics.keys import partition_of
 from annals.topics.rights import TOPICS_CREATE, WORKER, Right, rights
+from annals.workers.kafka.write.transaction import TransactionalWriter
 from annals.workers.registry import deciders, reactions
 from annals.workers.tools.broker import Broker
 from grouped import LAUNCHER, ONE_KIND, GroupWorker
@@ -98,6 +101,27 @@ def test_each_right_is_named_where_it_is_taken_away_and_all_goes_on_with_it(
         assert reason.startswith("write: ")
     scene.worker.until_ready()
     scene.worker.until(lambda: scene.events() == len(scene.sent), "what was sent is decided")
+
+
+async def test_of_what_a_transaction_adds_the_topic_is_named_that_may_not_be_written(scene: Scene) -> None:
+    """Goes red when the one is told that was not attempted because of the other, or no topic at all."""
+    topics = [f"{PREFIX}{role}.person" for role in ("events", "outcomes", "snapshots")]
+    environment = scene.cluster.user("adding", scene.granted)
+    login = {"sasl_mechanism": environment["ANNALS_SASL_MECHANISM"], "security_protocol": "SASL_PLAINTEXT"}
+    login |= {"sasl_plain_username": "adding", "sasl_plain_password": environment["ANNALS_SASL_PASSWORD"]}
+    options = {"bootstrap_servers": scene.cluster.bootstrap, **login}
+    writer = TransactionalWriter(options, f"{JOURNAL}adding", topics)
+    try:
+        for lacking in ("events.person", "outcomes.person"):
+            await writer.fence()
+            wheres = [TopicPartition(topic, 0) for topic in topics]
+            with (
+                scene.cluster.without("adding", scene.right(lacking, "Write"), "Write"),
+                pytest.raises(TopicAuthorizationFailedError, match=f"{PREFIX}{lacking}-0 is not taken"),
+            ):
+                await writer._add_partitions(writer._producer_id, wheres)
+    finally:
+        await writer.close()
 
 
 def test_a_journal_that_a_reading_worker_may_not_read_is_named(scene: Scene, tmp_path: Path) -> None:
