@@ -142,3 +142,30 @@ def test_a_journal_that_a_reading_worker_may_not_read_is_named(scene: Scene, tmp
             reason = worker.until_told(f"the user needs Read on the topic: {PREFIX}events.person")
             assert reason.startswith("read: ")
         worker.until_ready()
+
+
+def test_a_reading_worker_reads_on_without_any_right_on_snapshots_and_restore_points(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """It keeps snapshots of its own, and uses restore points when a shard opens: a running one needs neither topic."""
+    port, log = free_port(), tmp_path / "log"
+    environment = scene.cluster.user("reading", scene.granted) | {
+        "ANNALS_ROLES": "read",
+        "ANNALS_PUBLISH": "0",
+        "ANNALS_DATA_DIR": str(tmp_path / "data"),
+        "ANNALS_WEB_PORT": str(port),
+        "ANNALS_API_PORT": "0",
+        "ANNALS_LOG_FORMAT": "json",
+    }
+    command = [sys.executable, "-c", LAUNCHER, json.dumps(ONE_KIND), "worker"]
+    with running(command, environment, log) as process:
+        worker = GroupWorker(process, port, log).until_ready()
+        for name in ("snapshots.person", "restore.person"):
+            for operation in ("Read", "Write", "DescribeConfigs"):
+                with scene.cluster.without("reading", scene.right(name, operation), operation):
+                    scene.send()
+                    of_newest = f"/v1/aggregates/person/{scene.sent[-1]}"
+                    worker.until(lambda of=of_newest: worker.asked("GET", of)[0] == 200, f"without {operation} {name}")
+                    assert worker.asked("POST", f"{of_newest}/snapshots")[0] == 201
+                    assert worker.health() == []
+        assert "uthoriz" not in log.read_text()
