@@ -64,6 +64,9 @@ class ReaderProcess:
                 answer = await waiting
         except (TimeoutError, EOFError):
             return ["the reading process does not answer"], []
+        finally:
+            if waiting in self._waiting:  # one that is held still would have another one at each probe
+                self._waiting.remove(waiting)
         return answer.reasons, answer.families
 
     async def run(self) -> None:

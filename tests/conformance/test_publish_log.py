@@ -268,12 +268,12 @@ async def test_rows_are_those_of_the_kind_the_partition_and_the_incarnation(site
     rows, since = await log.unsettled(1)
     assert (list(rows), since) == ([kept], {row_key(parked).encode(): AT_MS})
     newest: dict[bytes, Row | None] = {}
-    end = await log.rows_since(-1, newest.__setitem__)
+    end = await log.rows_since(-1, newest.__setitem__, 1)
     expected = [kept, parked, row(5, incarnation=2), row(6, kind="agent")]
     assert newest == {row_key(each).encode(): each for each in expected} | {row_key(settled).encode(): None}
     newest.clear()
     await log.deliver(deliver(6, row(8)))
-    assert await log.rows_since(end, newest.__setitem__) > end
+    assert await log.rows_since(end, newest.__setitem__, 1) > end
     assert newest == {row_key(row(8)).encode(): row(8)}
 
 

@@ -17,8 +17,10 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
+from annals.workers.kafka.silent_brokers import SILENT
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Iterable, Mapping
 
     from aiokafka import AIOKafkaConsumer
 
@@ -51,7 +53,7 @@ def words_of(error: BaseException) -> str:
 
 
 class _Connection(AIOKafkaConnection):
-    """aiokafka's connection, but that no topic is made because somebody asks for it.
+    """aiokafka's connection, but that no topic is made because somebody asks for it, and that silence is noted.
 
     Brokers make topics by default (`auto.create.topics.enable`), with their own partitions and settings, unless the
     question forbids it: aiokafka's does not. Brokers before 0.11, whose questions cannot say so, are too old anyway.
@@ -61,14 +63,24 @@ class _Connection(AIOKafkaConnection):
         """Send a request, and return what will be its answer."""
         if isinstance(request, MetadataRequest):
             request = MetadataRequest(request._topics, allow_auto_topic_creation=False)  # noqa: SLF001 - as it was made
-        return super().send(request, expect_response)
+        return self._noted(super().send(request, expect_response))
+
+    async def _noted(self, answering: Awaitable[Any]) -> Any:
+        try:
+            answer = await answering
+        except TimeoutError:
+            SILENT.note(self.host, self.port)
+            raise
+        SILENT.forget(self.host, self.port)
+        return answer
 
 
 class _Client(AIOKafkaClient):
     """aiokafka's client, but for four things.
 
-    It creates nothing. A broker whose connection has ended is the last that it asks who leads or coordinates: that is
-    mostly why it asks, and to learn that a machine which is gone takes no other one lasts as long as a request may.
+    It creates nothing. A broker whose connection has ended, or that any client of this process found silent, is the
+    last that it asks who leads or coordinates: that is mostly why it asks, and to learn that a machine which is gone
+    takes no other one lasts as long as a request may; connecting to one that is known to be silent does not.
     Whoever is cancelled while it closes one ends cancelled: aiokafka's own `close` waits for a task in the background
     that it has cancelled, and suppresses every CancelledError that comes meanwhile: the caller's, too, which would then
     go on for good. And where no broker answers at an address that it knows, it looks for them at those that it was
@@ -82,6 +94,33 @@ class _Client(AIOKafkaClient):
         await super().close()
         if task is not None and task.cancelling() > cancelled_before:
             raise asyncio.CancelledError
+
+    @property
+    def hosts(self) -> list[Any]:
+        """The addresses that were given, in any order; those of brokers that are silent are the last."""
+        return sorted(super().hosts, key=lambda each: SILENT.has(*each[:2]))
+
+    async def bootstrap(self) -> None:
+        """Connect by the first of the addresses that somebody answers at.
+
+        Raises:
+            KafkaConnectionError: nobody does.
+        """
+        given: Any = self._bootstrap_servers  # type: ignore[has-type]  # aiokafka is untyped
+        hosts = self.hosts
+        try:
+            for host, port, _ in hosts:
+                self._bootstrap_servers = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+                is_short = (host, port) != hosts[-1][:2]
+                if await SILENT.connected(host, port, self._bootstrapped(), is_short=is_short):
+                    return
+        finally:
+            self._bootstrap_servers = given
+        raise KafkaConnectionError(f"Unable to bootstrap from {hosts}")
+
+    async def _bootstrapped(self) -> bool:
+        await super().bootstrap()
+        return True
 
     async def _metadata_update(self, cluster_metadata: ClusterMetadata, topics: Iterable[str]) -> bool:
         if await self._told_by_others(cluster_metadata, topics):
@@ -103,9 +142,11 @@ class _Client(AIOKafkaClient):
         return random.choice(others) if others else super().get_random_node()  # noqa: S311 - no secret
 
     def _others(self) -> list[Any]:
-        """Return the brokers but for those whose connections have ended."""
+        """Return the brokers but for those whose connections have ended, and those that are silent."""
         connections = {
-            each.nodeId: self._conns.get((each.nodeId, ConnectionGroup.DEFAULT)) for each in self.cluster.brokers()
+            each.nodeId: self._conns.get((each.nodeId, ConnectionGroup.DEFAULT))
+            for each in self.cluster.brokers()
+            if not SILENT.has(each.host, each.port)
         }
         return [node for node, each in connections.items() if each is None or each.connected()]
 
@@ -138,10 +179,20 @@ class _Client(AIOKafkaClient):
         await AIOKafkaClient._metadata_update(looking, named, topics)  # noqa: SLF001
         return {broker.nodeId: broker for broker in named.brokers()}
 
-    async def _get_conn(self, *where: Any, **how: Any) -> Any:
-        connection = await super()._get_conn(*where, **how)
-        if connection is not None:
+    async def _get_conn(self, node: Any, *, group: Any = ConnectionGroup.DEFAULT, **how: Any) -> Any:
+        connection = self._conns.get((node, group))
+        if connection is not None and connection.connected():
             connection.__class__ = _Connection  # aiokafka offers no other place to say so
+            return connection
+        connecting, broker = super()._get_conn(node, group=group, **how), self.cluster.broker_metadata(node)
+        if broker is None:
+            return await connecting
+        is_short = bool(self._others())
+        connection = await SILENT.connected(broker.host, broker.port, connecting, is_short=is_short)
+        if connection is None:
+            self.force_metadata_update()
+        else:
+            connection.__class__ = _Connection
         return connection
 
 

@@ -88,25 +88,31 @@ class KafkaDeliveryLog(KafkaPublishLog):
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
             client = await self._writer.connected()
-            await self._require_reached(client, where, {ROWS: partial(is_row_of, self._kind)}, incarnation)
+            await self._require_rows(client, where, incarnation)
             return await read_unsettled(client, where, self._kind, incarnation, self._invalid)
 
-    async def rows_since(self, offset: int, take: Callable[[bytes, Row | None], object]) -> int:
+    async def rows_since(self, offset: int, take: Callable[[bytes, Row | None], object], incarnation: int) -> int:
         """Give the records of rows that were committed from an offset on, of all kinds, and return where they end.
 
         That is where no transaction is open any more: behind a fence nobody else writes rows of this journal partition.
+        incarnation: of the subscription now.
 
         Raises:
-            TargetError: the topic is not there.
+            TargetError: the topic is not there, or has lost what was acknowledged: to write to it would hide that.
             UnreachableError: the brokers do not answer.
         """
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
             client = await self._writer.connected()
+            await self._require_rows(client, where, incarnation)
             end = await settled_end(client, where)
             async for _, key, row in rows_between(client, where, offset, end, self._invalid):
                 take(key, row)
             return end
+
+    async def _require_rows(self, client: AIOKafkaClient, where: TopicPartition, incarnation: int) -> None:
+        """See that the rows that the group's offset names are there; raises as `_require_reached`."""
+        await self._require_reached(client, where, {ROWS: partial(is_row_of, self._kind)}, incarnation)
 
     async def acks(self, offset: int, limit: int) -> AckRun:
         """Return the answers that are there, from an offset on: mostly by one request."""

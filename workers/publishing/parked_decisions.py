@@ -124,11 +124,12 @@ class Decisions:
     async def _become_writer(self) -> None:
         """Nobody else writes rows from here on; read what was written meanwhile, and by whom."""
         await self._writer.fence()
-        self._read_to = await self._writer.rows_since(self._read_to, self._take)
-        self._written.clear()
-        self._progress = await self._writer.own_progress()  # each of these transactions leaves it as it is
-        if self._progress is None:
+        progress = await self._writer.own_progress()  # each of these transactions leaves it as it is
+        if progress is None:
             raise UnreachableError("the progress of the subscription is not there, and its rows are")
+        self._read_to = await self._writer.rows_since(self._read_to, self._take, progress.incarnation)
+        self._written.clear()
+        self._progress = progress
 
     def _take(self, key: bytes, row: Row | None) -> None:
         if self._places.pop(key, None) is not None and key in self._written:

@@ -46,6 +46,7 @@ _LEAST: Final = 26  # bytes of a message of the oldest format, alone
 MAGIC_AT: Final = 16
 STEP_BYTES: Final = 8 << 20  # of one partition's records, handed out at once
 STEP_RECORDS: Final = 10_000
+DAMAGED: Final = "is damaged: its checksum, its length or an offset is wrong"
 
 
 class DamagedFetchError(CorruptRecordException, DamagedBatchError):
@@ -68,12 +69,12 @@ class _Fetched(fetcher.MemoryRecords):
     """The batches of a fetch, with the bytes that they came as.
 
     of_journal: of events; whole_from: the offset of the fetch where none may be missing behind it, None where some may.
-    is_misplaced: whether the first one is known to be no more where it was.
+    doubt: what is wrong with the first one, where it is not known to be where it was.
     """
 
     of_journal = False
     whole_from: int | None = None
-    is_misplaced = False
+    doubt: str | None = None
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -108,7 +109,7 @@ class _Fetched(fetcher.MemoryRecords):
         is_new = self.data[start + MAGIC_AT] == MAGIC
         if is_new and self.whole_from is not None and base > (self._reached if start else self.whole_from):
             raise CorruptRecordException
-        if is_new and self.whole_from is not None and not start and (self.is_misplaced or _is_doubtful(self.data)):
+        if is_new and self.whole_from is not None and not start and (self.doubt or _is_doubtful(self.data)):
             raise CorruptRecordException
         if is_new and self._at - start < _DefaultRecordBatchPy.HEADER_STRUCT.size:
             raise CorruptRecordException
@@ -182,9 +183,9 @@ class _Batches:
     is None, and no more behind it.
     """
 
-    def __init__(self, data: bytes, offset: int, *, is_whole: bool, is_misplaced: bool) -> None:
-        self.is_misplaced = is_misplaced
-        is_damaged = is_misplaced or (is_whole and _is_doubtful(data))
+    def __init__(self, data: bytes, offset: int, doubt: str | None, *, is_whole: bool) -> None:
+        self.doubt = doubt
+        is_damaged = doubt is not None or (is_whole and _is_doubtful(data))
         self._batches: deque[_Batch | None] = deque([None] if is_damaged else [])
         if self._batches:
             return
@@ -258,16 +259,15 @@ class _PartitionRecords(fetcher.PartitionRecords):
         except (UnicodeDecodeError, CorruptRecordException, OversizedError):
             # The same batch once more, and those behind it: which producers' are aborted is known up to there.
             is_whole = self._records.whole_from is not None
-            data, is_misplaced = self._records.data, self._records.is_misplaced
-            self._records = _Batches(data, self.next_fetch_offset, is_whole=is_whole, is_misplaced=is_misplaced)
+            data, doubt = self._records.data, self._records.doubt
+            self._records = _Batches(data, self.next_fetch_offset, doubt, is_whole=is_whole)
         else:
             return
         try:
             yield from super()._unpack_records()
         except CorruptRecordException as error:
             place = f"{self._tp.topic}-{self._tp.partition}"
-            what = f"{place}: the record batch at offset {self.next_fetch_offset} is damaged"
-            reason = f"{what}: its checksum, its length or an offset is wrong"
+            reason = f"{place}: the record batch at offset {self.next_fetch_offset} {self._records.doubt or DAMAGED}"
             if self._value_deserializer not in BARE:
                 raise DamagedFetchError(reason) from error
             yield Unreadable(self.next_fetch_offset, reason)
@@ -305,7 +305,7 @@ class _FetchResult(fetcher.FetchResult):
             if not taken:  # what is before the damage is handed out first, and the next fetch begins with it
                 raise
         self._update_position()
-        if not records._records.is_misplaced:  # noqa: SLF001 - what it is in the place of was not met
+        if records._records.doubt is None:  # noqa: SLF001 - what it may be in the place of was not met
             self._assignment.state_value(self._topic_partition).read_to = records.next_fetch_offset
         self._partition_records = None
         return taken

@@ -8,10 +8,11 @@ that sends what has it, and the batch itself where that was led forward.
 
 from __future__ import annotations
 
+import asyncio
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError, for_code
 
 from annals.workers.kafka.protocol.fetches import QuickFetchRequest
 
@@ -21,10 +22,18 @@ if TYPE_CHECKING:
 
 _BASE: Final = Struct(">q")
 _ANY, _UNCOMMITTED, _LEAST_BYTES = 0, 0, 1
+MISPLACED: Final = "is damaged: its offset is wrong"
+MOST_ASKED: Final = 10
+RETRY_S: Final = 0.1  # a shard hears within two seconds of what is not proven
+_NONE_BEFORE: Final = (OffsetOutOfRangeError, CorruptRecordException)  # it is the first, or that one is damaged
+
+
+class _UnprovenError(Exception):
+    """A broker that answers does not send what has the offset before a batch; the message says what it answers."""
 
 
 async def prove_lone(client: AIOKafkaClient, node: int, assignment: Any, fetched: dict[TopicPartition, Any]) -> None:
-    """Prove what came alone, and have it told where it is not in its place; what cannot be asked is fetched again.
+    """Prove what came alone, and have it told where it is not; where the broker is gone, it is fetched again.
 
     fetched: what consumers take from, by partition: aiokafka's results, and its errors.
     """
@@ -37,12 +46,12 @@ async def prove_lone(client: AIOKafkaClient, node: int, assignment: Any, fetched
         there = result._partition_records  # noqa: SLF001 - it tells nobody
         base = there._records.lone_base  # noqa: SLF001 - the same
         try:
-            there._records.is_misplaced = await _first_base(client, node, where, base - 1) == base  # noqa: SLF001
+            there._records.doubt = await _doubt(client, node, where, base)  # noqa: SLF001 - the same
         except KafkaError:
             return  # those behind it are fetched again, too: to wait for a broker that is gone takes long for each
         if not assignment.active or where in fetched:  # that of who leads it now
             continue
-        if not there._records.is_misplaced:  # noqa: SLF001 - else it is asked about at each look
+        if there._records.doubt is None:  # noqa: SLF001 - else it is asked about at each look
             assignment.state_value(where).read_to = there.next_fetch_offset
         fetched[where] = result
 
@@ -54,12 +63,38 @@ def _is_doubtful(state: Any, result: Any) -> bool:
     return is_lone and there.next_fetch_offset != getattr(state, "read_to", None)
 
 
+async def _doubt(client: AIOKafkaClient, node: int, where: TopicPartition, base: int) -> str | None:
+    """Return what is wrong with a batch that came alone; None: it is proven."""
+    try:
+        return MISPLACED if await _first_base(client, node, where, base - 1) == base else None
+    except _UnprovenError as error:
+        return f"came alone, and nothing proves its place: broker {node} answers for the offset before it {error}"
+
+
 async def _first_base(client: AIOKafkaClient, node: int, where: TopicPartition, offset: int) -> int | None:
-    """Return the base offset of the batch that a broker sends for an offset; None where it sends none."""
-    asked = [(where.topic, [(where.partition, offset, _LEAST_BYTES)])]
-    answer = await client.send(node, QuickFetchRequest(_ANY, _ANY, _LEAST_BYTES, _UNCOMMITTED, asked))
-    for _, partitions in answer.topics:
-        for *_, data in partitions:
+    """Return the base offset of the batch that a broker sends for an offset; None where it has none to send.
+
+    Whatever else it answers is asked again: what was not looked for is not proven.
+
+    Raises:
+        _UnprovenError: it went on answering so.
+        KafkaError: it is gone, or leads the partition no more.
+    """
+    asked_for = [(where.topic, [(where.partition, offset, _LEAST_BYTES)])]
+    request = QuickFetchRequest(_ANY, _ANY, _LEAST_BYTES, _UNCOMMITTED, asked_for)
+    asked, told = 0, ""
+    while asked < MOST_ASKED:
+        answer = await client.send(node, request)
+        told = "nothing"
+        for _, ((_, code, *_, data),) in answer.topics:  # of one partition, or none
+            error = for_code(code)
             if data and len(data) >= _BASE.size:
                 return int(_BASE.unpack_from(data)[0])
-    return None
+            if issubclass(error, _NONE_BEFORE):
+                return None
+            if error.invalid_metadata:
+                raise error(f"{where.topic}-{where.partition}")
+            told = f"{error.__name__} ({code})" if code else told
+        asked += not answer.throttle_time_ms  # what a quota takes is no answer (KIP-219)
+        await asyncio.sleep(max(answer.throttle_time_ms / 1000, RETRY_S))
+    raise _UnprovenError(told)

@@ -77,7 +77,7 @@ class NewestRecords(Generic[T]):
             ChecksumError: a batch is damaged; a record of it must not pass for none, since an older one would hold.
         """
         last = self._last
-        start = self.position if last is None else last.offset
+        start = self.first if last is None else last.offset  # of markers alone nothing tells a topic made anew
         try:
             async with aclosing(read_range(client, self._where, start, end, is_compacted=True)) as steps:
                 async for records in steps:

@@ -6,7 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.client import ConnectionGroup, CoordinationType
-from aiokafka.errors import CoordinatorNotAvailableError, KafkaError, NotCoordinatorError, ProducerFenced, for_code
+from aiokafka.errors import (
+    CoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorError,
+    ProducerFenced,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UncertainError
@@ -100,14 +107,21 @@ class Brokers:
         """Return the node that leads a partition.
 
         Raises:
+            UnknownTopicOrPartitionError: there is no such topic or partition.
+            TopicAuthorizationFailedError: the user may not see the topic.
             UncertainError: none does at present.
         """
         client = await self.client()
         topic, partition = where
-        await client._wait_on_metadata(topic)  # noqa: SLF001 - aiokafka's producer does the same
+        try:
+            await client._wait_on_metadata(topic)  # noqa: SLF001 - aiokafka's producer does the same
+        except UnknownTopicOrPartitionError as error:
+            raise UnknownTopicOrPartitionError(f"there is no topic {topic}") from error
         leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
         if leader is None or leader < 0:
             client.force_metadata_update()
+            if leader is None:
+                raise UnknownTopicOrPartitionError(f"there is no {topic}-{partition}: the topic has fewer partitions")
             raise UncertainError(f"{topic}-{partition} has no leader at present")
         return int(leader)
 

@@ -27,6 +27,7 @@ from aiokafka.errors import (
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
     KafkaError,
+    OperationNotAttempted,
     ProducerFenced,
 )
 from aiokafka.protocol.produce import ProduceRequest
@@ -240,27 +241,35 @@ class TransactionalWriter:
             topics.setdefault(topic, []).append(partition)
         request = AddPartitionsToTxnRequest(self._id, producer, self._epoch, list(topics.items()))
 
-        def codes(answer: Any) -> list[int]:
-            return [code for _, partitions in answer.errors for _, code in partitions]
+        def codes(answer: Any) -> dict[str, int]:
+            every = [(topic, *each) for topic, partitions in answer.errors for each in partitions]
+            return {f"{topic}-{partition}": code for topic, partition, code in every}
 
         await self._retried(request, codes)
 
     async def _add_offsets(self, producer: int, group: str) -> None:
         request = AddOffsetsToTxnRequest(self._id, producer, self._epoch, group)
-        await self._retried(request, lambda answer: [answer.error_code])
+        await self._retried(request, lambda answer: {group: answer.error_code})
 
-    async def _retried(self, request: Any, codes: Any) -> None:
-        """Send a request that may be sent again: adding twice to a transaction is adding once."""
+    async def _retried(self, request: Any, codes: Callable[[Any], dict[str, int]]) -> None:
+        """Send a request that may be sent again: adding twice to a transaction is adding once.
+
+        codes: returns the error codes of an answer, by what is added.
+        """
         end = loop_time() + BUSY_PATIENCE_S
         while True:
             answer = await self._brokers.ask_coordinator(CoordinationType.TRANSACTION, self._id, request)
-            errors = {error for code in codes(answer) if (error := error_of(code)) is not None}
-            if not errors:
+            refused = [(error, what) for what, code in codes(answer).items() if (error := error_of(code)) is not None]
+            if not refused:
                 return
-            if errors <= {ConcurrentTransactions} and loop_time() < end:
-                await asyncio.sleep(CONCURRENT_BACKOFF_S)
-                continue
-            raise next(iter(errors - {ConcurrentTransactions} or errors))(f"{type(request).__name__} was refused")
+            # What is refused has the others not attempted, and a coordinator that is busy is asked again for all.
+            for error, what in refused:
+                if error not in {ConcurrentTransactions, OperationNotAttempted}:
+                    raise error(f"{what} is not taken into the transaction")
+            if loop_time() >= end:
+                error, what = refused[0]
+                raise error(f"{what} is not taken into the transaction")
+            await asyncio.sleep(CONCURRENT_BACKOFF_S)
 
     async def _produce(
         self, producer: int, batches: Batches, journal: Collection[TopicPartition]

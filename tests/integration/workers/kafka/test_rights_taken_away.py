@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
 
 from acl_cluster import APP_ID, PARTITIONS, PREFIX, PROPERTIES, Cluster
 from annals.topics.keys import partition_of
 from annals.topics.rights import TOPICS_CREATE, WORKER, Right, rights
+from annals.workers.kafka.write.transaction import TransactionalWriter
 from annals.workers.registry import deciders, reactions
 from annals.workers.tools.broker import Broker
 from grouped import LAUNCHER, ONE_KIND, GroupWorker
@@ -100,6 +103,27 @@ def test_each_right_is_named_where_it_is_taken_away_and_all_goes_on_with_it(
     scene.worker.until(lambda: scene.events() == len(scene.sent), "what was sent is decided")
 
 
+async def test_of_what_a_transaction_adds_the_topic_is_named_that_may_not_be_written(scene: Scene) -> None:
+    """Goes red when the one is told that was not attempted because of the other, or no topic at all."""
+    topics = [f"{PREFIX}{role}.person" for role in ("events", "outcomes", "snapshots")]
+    environment = scene.cluster.user("adding", scene.granted)
+    login = {"sasl_mechanism": environment["ANNALS_SASL_MECHANISM"], "security_protocol": "SASL_PLAINTEXT"}
+    login |= {"sasl_plain_username": "adding", "sasl_plain_password": environment["ANNALS_SASL_PASSWORD"]}
+    options = {"bootstrap_servers": scene.cluster.bootstrap, **login}
+    writer = TransactionalWriter(options, f"{JOURNAL}adding", topics)
+    try:
+        for lacking in ("events.person", "outcomes.person"):
+            await writer.fence()
+            wheres = [TopicPartition(topic, 0) for topic in topics]
+            with (
+                scene.cluster.without("adding", scene.right(lacking, "Write"), "Write"),
+                pytest.raises(TopicAuthorizationFailedError, match=f"{PREFIX}{lacking}-0 is not taken"),
+            ):
+                await writer._add_partitions(writer._producer_id, wheres)
+    finally:
+        await writer.close()
+
+
 def test_a_journal_that_a_reading_worker_may_not_read_is_named(scene: Scene, tmp_path: Path) -> None:
     """Goes red when all that is told is that it starts again."""
     port, log = free_port(), tmp_path / "log"
@@ -118,3 +142,30 @@ def test_a_journal_that_a_reading_worker_may_not_read_is_named(scene: Scene, tmp
             reason = worker.until_told(f"the user needs Read on the topic: {PREFIX}events.person")
             assert reason.startswith("read: ")
         worker.until_ready()
+
+
+def test_a_reading_worker_reads_on_without_any_right_on_snapshots_and_restore_points(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """It keeps snapshots of its own, and uses restore points when a shard opens: a running one needs neither topic."""
+    port, log = free_port(), tmp_path / "log"
+    environment = scene.cluster.user("reading", scene.granted) | {
+        "ANNALS_ROLES": "read",
+        "ANNALS_PUBLISH": "0",
+        "ANNALS_DATA_DIR": str(tmp_path / "data"),
+        "ANNALS_WEB_PORT": str(port),
+        "ANNALS_API_PORT": "0",
+        "ANNALS_LOG_FORMAT": "json",
+    }
+    command = [sys.executable, "-c", LAUNCHER, json.dumps(ONE_KIND), "worker"]
+    with running(command, environment, log) as process:
+        worker = GroupWorker(process, port, log).until_ready()
+        for name in ("snapshots.person", "restore.person"):
+            for operation in ("Read", "Write", "DescribeConfigs"):
+                with scene.cluster.without("reading", scene.right(name, operation), operation):
+                    scene.send()
+                    of_newest = f"/v1/aggregates/person/{scene.sent[-1]}"
+                    worker.until(lambda of=of_newest: worker.asked("GET", of)[0] == 200, f"without {operation} {name}")
+                    assert worker.asked("POST", f"{of_newest}/snapshots")[0] == 201
+                    assert worker.health() == []
+        assert "uthoriz" not in log.read_text()

@@ -24,6 +24,7 @@ from annals.workers.kafka.write.batches import PartitionBatches, RecordBatch
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.tools.broker import Broker
 from chained import make_topics
+from made_anew import delete
 from whole_topics import until_settled
 
 pytestmark = pytest.mark.broker
@@ -203,6 +204,29 @@ async def test_where_somebody_else_wrote_meanwhile_nothing_is_committed(
     await writer.commit(batches(topic, b"b"), offsets(topic, 1), {})
     assert await values(cluster, topic) == [b"other's", b"b"]
     assert await values(cluster, topic, "read_uncommitted") == [b"other's", b"a", b"b"]
+
+
+async def test_a_topic_or_a_partition_that_is_gone_is_named(cluster: str, level: int) -> None:
+    """Goes red when all that is told is an error's class, or that the partition has no leader at present."""
+    told = (
+        "{}-{} is not taken into the transaction" if level == 1 else "there is no {}-{}: the topic has fewer partitions"
+    )
+    name = f"t{secrets.token_hex(4)}"
+    await make_topics(cluster, [name])
+    writer = TransactionalWriter({"bootstrap_servers": cluster, "request_timeout_ms": 2_000}, f"{name}-id", [name])
+    try:
+        await writer.fence()
+        with pytest.raises(UncertainError, match=told.format(name, 1)):
+            await writer.commit(batches(name, b"1", partition=1), offsets(name, 1), {})
+        await writer.fence()
+        delete(cluster, name)
+        await (await writer.connected()).force_metadata_update()
+        with pytest.raises(
+            UncertainError, match=f"{name}-0 is not taken" if level == 1 else f"there is no topic {name}"
+        ):
+            await writer.commit(batches(name, b"1"), offsets(name, 1), {})
+    finally:
+        await writer.close()
 
 
 async def test_a_commit_that_comes_again_ends_the_next_transaction_only_before_version_2(

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
 
+from annals.workers.kafka import silent_brokers
 from annals.workers.kafka.admin.provisioning import BrokersUnreachableError, check
 from annals.workers.kafka.connections import connect, creating_nothing, partitions_soon
 from annals.workers.settings import Settings
@@ -172,3 +173,27 @@ def test_every_command_names_it(misnamed: str, words: list[str]) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert f"names 127.0.0.1:{NOBODY} as the address of a broker" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+async def test_a_given_address_that_one_client_found_silent_no_other_one_asks_at(
+    bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes red when each that begins waits there, as long as a request may take, where that is asked first."""
+    monkeypatch.setattr(silent_brokers, "SOON_S", 0.2)
+    silent = Door(bootstrap)
+    silent.answers = 0
+    async with await asyncio.start_server(silent.take, "127.0.0.1", 0) as server:
+        (_, port), *_ = (each.getsockname() for each in server.sockets)
+        options = {"bootstrap_servers": f"127.0.0.1:{port},{bootstrap}", "request_timeout_ms": 500}
+
+        async def begin() -> None:
+            client = await connect(options, [])
+            await client.close()
+
+        async with asyncio.timeout(WITHIN_S):
+            while not silent.taken:
+                await begin()
+        for _ in range(20):
+            await begin()
+        assert silent.taken == 1
+        await until(lambda: silent.open == 0)

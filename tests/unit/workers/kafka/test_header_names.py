@@ -25,6 +25,7 @@ from annals.workers.kafka.group.header_names import (
     of_whole_topic,
     undressed,
 )
+from annals.workers.kafka.group.lone_batches import MISPLACED
 from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.kafka.write.batches import CODECS, RecordBatch
 
@@ -222,10 +223,10 @@ def test_of_a_batch_whose_offset_leads_forward_the_place_is_named(
 @pytest.mark.parametrize("deserializer", [undressed, carried_alone])
 def test_of_a_batch_that_is_known_to_be_misplaced_the_place_is_named(deserializer: Any, headers: list[Any]) -> None:
     fetched = _Fetched(batch(5, [headers]))
-    fetched.is_misplaced = True
+    fetched.doubt = MISPLACED
     where = TopicPartition("commands.person", 0)
     found = list(_PartitionRecords(where, fetched, None, 5, None, deserializer, CHECKED, READ_COMMITTED))
-    assert found == [Unreadable(5, DAMAGED.replace("events", "commands").replace("offset 1", "offset 5"))]
+    assert found == [Unreadable(5, f"commands.person-0: the record batch at offset 5 {MISPLACED}")]
 
 
 @pytest.mark.parametrize(

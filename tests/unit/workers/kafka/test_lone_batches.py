@@ -1,17 +1,18 @@
 """A batch that came alone is proven before anybody has it, at each look anew where it is not in its place."""
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.consumer.subscription_state import Assignment
-from aiokafka.errors import NodeNotReadyError
+from aiokafka.errors import NodeNotReadyError, NotLeaderForPartitionError, OffsetOutOfRangeError, RequestTimedOutError
 from aiokafka.structs import TopicPartition
 
 from annals.topics.wire import encode_headers
+from annals.workers.kafka.group import lone_batches
 from annals.workers.kafka.group.header_names import Unreadable, _Fetched, _FetchResult, _PartitionRecords, undressed
-from annals.workers.kafka.group.lone_batches import prove_lone
+from annals.workers.kafka.group.lone_batches import MOST_ASKED, prove_lone
 from annals.workers.kafka.write.batches import RecordBatch
 
 if TYPE_CHECKING:
@@ -29,6 +30,13 @@ def batch(base: int) -> bytes:
     return base.to_bytes(8, "big") + built.build(7, 0, 0)[8:]
 
 
+class Answered(NamedTuple):
+    """What a broker answers instead of a batch; throttled_ms: without any partition, as a quota has it (KIP-219)."""
+
+    code: int = 0
+    throttled_ms: int = 0
+
+
 class Consumer:
     """What aiokafka's fetcher keeps of two partitions, both of which are to be read from an offset on."""
 
@@ -39,6 +47,7 @@ class Consumer:
         self.seen: list[set[TopicPartition]] = []
         self.before = AT - 2
         self.is_away = False
+        self.answers: list[Answered] = []
         self.meanwhile: Callable[[], None] = lambda: None
         for where in (FIRST, SECOND):
             self.assignment.state_value(where).seek(AT)
@@ -51,7 +60,10 @@ class Consumer:
         self.meanwhile()
         if self.is_away:
             raise NodeNotReadyError
-        return SimpleNamespace(topics=[(topic, [(partition, 0, 9, 9, 0, None, -1, batch(self.before))])])
+        code, throttled_ms = self.answers.pop(0) if (is_without := bool(self.answers)) else Answered()
+        data = None if is_without else batch(self.before)
+        topics = [] if throttled_ms else [(topic, [(partition, code, 9, 9, 0, None, -1, data)])]
+        return SimpleNamespace(throttle_time_ms=throttled_ms, topics=topics)
 
     async def fetch(self, *wheres: TopicPartition) -> None:
         for where in wheres:
@@ -127,3 +139,53 @@ async def test_where_another_has_the_partition_by_now_nothing_is_handed_out(*, i
         consumer.meanwhile = consumer.assignment._unassign
     await consumer.fetch(FIRST)
     assert bool(consumer.fetched) == is_assigned
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lone_batches, "RETRY_S", 0.0)
+
+
+@pytest.mark.parametrize(
+    "without",
+    [[Answered()], [Answered(RequestTimedOutError.errno)], [Answered(throttled_ms=1)] * (2 * MOST_ASKED)],
+    ids=["nothing", "an error", "a quota"],
+)
+async def test_what_was_not_looked_for_is_asked_again(without: list[Answered]) -> None:
+    """Goes red when an answer without a batch passes for a proof: what it is in the place of is never seen."""
+    consumer = Consumer()
+    consumer.before, consumer.answers = AT, list(without)
+    await consumer.fetch(FIRST)
+    assert consumer.asked == [AT - 1] * (len(without) + 1)
+    assert [type(each) for each in consumer.take(FIRST)] == [Unreadable]
+    consumer.before, consumer.answers = AT - 2, list(without)
+    await consumer.fetch(FIRST)
+    assert [each.offset for each in consumer.take(FIRST)] == [AT, AT + 1]
+
+
+@pytest.mark.parametrize(("code", "told"), [(0, "nothing"), (74, "UnknownError (74)"), (7, "RequestTimedOutError (7)")])
+async def test_what_a_broker_goes_on_answering_is_named_until_it_sends_what_is_before(code: int, told: str) -> None:
+    consumer = Consumer()
+    for _ in range(2):
+        consumer.answers = [Answered(code)] * MOST_ASKED
+        await consumer.fetch(FIRST)
+        place = "commands.person-0: the record batch at offset 5 came alone, and nothing proves its place"
+        reason = f"{place}: broker 1 answers for the offset before it {told}"
+        assert consumer.take(FIRST) == [Unreadable(AT, reason)]
+    await consumer.fetch(FIRST)
+    assert [each.offset for each in consumer.take(FIRST)] == [AT, AT + 1]
+
+
+async def test_one_that_leads_no_more_is_not_asked_again_and_all_is_fetched_again() -> None:
+    consumer = Consumer()
+    consumer.answers = [Answered(NotLeaderForPartitionError.errno)]
+    await consumer.fetch(FIRST, SECOND)
+    assert (consumer.asked, consumer.fetched) == ([AT - 1], {})
+
+
+@pytest.mark.parametrize("code", [OffsetOutOfRangeError.errno, 2], ids=["it is the first", "that one is damaged"])
+async def test_where_a_broker_has_nothing_before_it_a_batch_is_in_its_place(code: int) -> None:
+    consumer = Consumer()
+    consumer.answers = [Answered(code)]
+    await consumer.fetch(FIRST)
+    assert [each.offset for each in consumer.take(FIRST)] == [AT, AT + 1]

@@ -1,5 +1,6 @@
 """Who leads what is asked of the others first where a connection has ended: a machine that is gone takes no new one."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 from aiokafka.client import ConnectionGroup
 from aiokafka.errors import KafkaConnectionError
 
-from annals.workers.kafka.connections import _Client
+from annals.workers.kafka import silent_brokers
+from annals.workers.kafka.connections import _Client, _Connection
 
 TRIES = 20
 """Who is asked first is drawn: a wrong rule does not pass so often."""
@@ -39,6 +41,12 @@ class Connection:
 
     def close(self, reason: Any = None) -> None:
         self.is_open = False
+
+
+@pytest.fixture(autouse=True)
+def _none_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the clients of other tests found."""
+    monkeypatch.setattr(silent_brokers.SILENT, "_until", {})
 
 
 @pytest.fixture
@@ -102,3 +110,70 @@ async def test_who_coordinates_is_not_asked_of_it_either(client: Any) -> None:
     assert client.get_random_node() in {1, 2, 3}
     client.cluster._brokers.clear()
     assert client.get_random_node() is None
+
+
+def another() -> Any:
+    made: Any = _Client(bootstrap_servers="127.0.0.1:1")
+    made.cluster.update_metadata(metadata())
+    return made
+
+
+async def test_a_broker_that_one_client_found_silent_no_other_one_of_the_process_waits_for(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes red when each client waits for it as long as a request may: a machine that is gone closes nothing."""
+    monkeypatch.setattr(silent_brokers, "SOON_S", 0.01)
+    is_patient = True
+
+    async def create(*_: Any, **__: Any) -> Any:
+        await (asyncio.sleep(0.02) if is_patient else asyncio.Event().wait())
+        raise TimeoutError
+
+    monkeypatch.setattr("aiokafka.client.create_conn", create)
+    assert await client._get_conn(2) is None
+    other = another()
+    assert {other.get_random_node() for _ in range(5 * TRIES)} == {1, 3}
+    connect(other, n1=Connection(), n3=Connection())
+    assert await asked(other)
+    is_patient = False
+    assert await other._get_conn(2) is None
+
+    is_patient = True
+    monkeypatch.setattr(silent_brokers, "KNOWN_S", -1.0)
+    silent_brokers.SILENT._until.clear()  # as half a minute later
+    assert await other._get_conn(2) is None
+    assert 2 in {other.get_random_node() for _ in range(5 * TRIES)}
+
+
+async def test_a_broker_that_is_the_only_one_is_waited_for(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silent_brokers, "SOON_S", 0.0)
+    for node in (1, 2, 3):
+        silent_brokers.SILENT.note("kafka", 9100 + node)
+
+    there = Connection()
+
+    async def create(*_: Any, **__: Any) -> Any:
+        await asyncio.sleep(0.02)
+        return there
+
+    monkeypatch.setattr("aiokafka.client.create_conn", create)
+    assert await client._get_conn(2) is there
+    assert not silent_brokers.SILENT.has("kafka", 9102)
+    assert silent_brokers.SILENT.has("kafka", 9101)
+
+
+async def test_a_question_without_an_answer_and_an_answer_are_noted() -> None:
+    made: Any = _Connection("kafka", 9102)
+
+    async def never() -> Any:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        await made._noted(never())
+    assert silent_brokers.SILENT.has("kafka", 9102)
+
+    async def answers() -> str:
+        return "answer"
+
+    assert await made._noted(answers()) == "answer"
+    assert not silent_brokers.SILENT.has("kafka", 9102)

@@ -8,7 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from annals.agents.ports import UncertainError
+from annals.agents.publishing.administration import Refused
 from annals.agents.publishing.delivering.choosing import DECISION, Choice, ParkedDecision
+from annals.agents.publishing.ports import TargetError
+from annals.schemas.delivery import IN_FLIGHT
 from annals.schemas.job_record import RUNNING, JobRecord
 from annals.workers.jobs.parked import ParkedWork
 from annals.workers.memory.cluster import Topic
@@ -124,6 +127,24 @@ async def test_what_became_of_a_transaction_is_read_behind_the_next_fence(monkey
     assert await shelf.pages() == [[]]
 
 
+@pytest.mark.parametrize("decides", ["replay", "discard"])
+async def test_where_rows_were_lost_nothing_is_decided_that_would_hide_it(monkeypatch, decides):
+    """Goes red when a decision's offset names another last row: the delivery shard never hears of those that went."""
+    shelf = Shelf(monkeypatch)
+    await shelf.park(0)
+    await shelf.write(shelf.row(1, IN_FLIGHT))
+    log = shelf.model.logs[DELIVERIES, 0]
+    log.truncate(log.entries[1].base)  # what is in flight is gone, and the parked one is there
+    reason = ["a reason"] if decides == "discard" else []
+    with pytest.raises(Refused, match=r"deliveries\.all-0 ends at offset .*, and it reached .*Restore it"):
+        await getattr(shelf.service, decides)("all", Choice(), None, "ada", *reason)
+    delivering = KafkaDeliveryLogs(shelf.options(), NAMES, "annals", "person", 0, 1, "none").delivering("all")
+    await delivering.fence()
+    with pytest.raises(TargetError, match="It lost its end"):
+        await delivering.unsettled(1)
+    await delivering.close()
+
+
 async def test_what_another_has_decided_meanwhile_is_neither_decided_again_nor_counted(monkeypatch):
     shelf = Shelf(monkeypatch)
     await shelf.park(*range(NUMBER))
@@ -151,7 +172,7 @@ async def rows_by(shelf):
         if row is not None and row.by is not None:
             found[row.by] += 1
 
-    await log.rows_since(-1, take)
+    await log.rows_since(-1, take, 1)
     await log.close()
     return found
 

@@ -101,6 +101,22 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_beginning():
     assert await progresses.positions() == {"other": 3}
 
 
+@pytest.mark.parametrize("more", [0, 5], ids=["shorter", "longer"])
+async def test_so_is_one_of_which_markers_alone_were_read(more):
+    """Goes red when it is read on where the former topic ended: what is there before that is never seen."""
+    progresses = Progresses()
+    model = progresses.world.model
+    for _ in range(4):
+        model.logs[WHERE].mark(1, 0, commits=False)
+    assert await progresses.positions() == {}
+    model.delete_topic("progress")
+    model.make_topic("progress", Topic(1))
+    progresses.write("billing", 1)
+    for position in range(more):
+        progresses.write("live", position)
+    assert await progresses.positions() == ({"billing": 1} | ({"live": more - 1} if more else {}))
+
+
 async def test_who_asked_where_it_ends_before_another_read_further_reads_on_too(read):
     """Goes red when it is read from its beginning for them: many deliveries that begin together ask in any order."""
     progresses = Progresses()
