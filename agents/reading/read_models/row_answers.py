@@ -15,6 +15,7 @@ from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.gather import Lag
 from annals.agents.reading.gathering.rows import NO_LAG, VERSION_MISSING, GatheredRows
 from annals.agents.reading.read_models.asking import QUESTIONS, SHARERS, Question
+from annals.agents.waiting import Turn
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PAGE: Final = 1_000
 MOST_ROWS: Final = 100_000  # that are read for one answer
 MOST_PAGES: Final = 2 * MOST_ROWS // PAGE  # they may have few rows, or none
+AT_ONCE: Final = 16  # rows that are looked at before others may have their turn
 MOST_BYTES: Final = 32 << 20  # of the rows of one answer: rows may be large
 MOST_ASKED: Final = 20  # pages for one page of an answer, which may have few rows of each, and of a tree
 LOOKED_S: Final = 1.0  # for one page of an answer; then it ends with what was found
@@ -142,7 +144,7 @@ class RowAnswers:
 
         All turn to another version between any two pages: all of an answer are of the version that it began with.
         """
-        projection, now = question.projection, self._now()
+        now = self._now()
         most = MOST_PAGES if limit is None and question.tree is None else MOST_ASKED
         clock = asyncio.get_running_loop().time
         until = clock() + (WHOLE_S if limit is None else LOOKED_S) * self._share
@@ -152,18 +154,35 @@ class RowAnswers:
         while True:
             left = MOST_ROWS if limit is None else limit - len(rows)
             page = await self._looked_at(question, version, given, pages[-1].after if pages else after, left)
-            found_rows = [msgspec.convert(each.row, projection.row) for each in page.rows]
-            answering = question.answer(found_rows, given, now)
+            answering, answering_bytes = await self._answering(question, page, given, now)
             rows += answering
             looked_at += len(page.rows)
-            size += sum(len(msgspec.msgpack.encode(row)) for row in answering)
+            size += answering_bytes
             pages.append(page._replace(rows=[]))  # those that do not answer are not kept
             left = MOST_ROWS - looked_at if limit is None else limit - len(rows)
             is_full = len(pages) == most or left <= 0 or size >= MOST_BYTES
             if page.until is None or is_full or clock() >= until:
                 break
         found = joined(pages, is_end=page.until is None)._replace(after=page.after)
-        return [msgspec.to_builtins(row) for row in question.answer(rows, given, now)], found
+        rows.sort(key=question.order)
+        turn, told = Turn(self._clock), []
+        for row in rows:
+            told.append(msgspec.to_builtins(row))
+            await turn.end_if_long()
+        return told, found
+
+    async def _answering(
+        self, question: Question, page: GatheredRows, given: Mapping[str, Any], now: str
+    ) -> tuple[list[Any], int]:
+        """Return those rows of a page that answer, and their bytes: a few at a time, since rows may be large."""
+        turn, answering, size = Turn(self._clock), [], 0
+        for at in range(0, len(page.rows), AT_ONCE):
+            rows = [msgspec.convert(each.row, question.projection.row) for each in page.rows[at : at + AT_ONCE]]
+            some = question.answer(rows, given, now)
+            answering += some
+            size += sum(len(msgspec.msgpack.encode(row)) for row in some)
+            await turn.end_if_long()
+        return answering, size
 
     async def _looked_at(
         self, question: Question, version: int, given: Mapping[str, Any], after: Keys | None, limit: int
@@ -185,7 +204,11 @@ class RowAnswers:
         if projection.name == PEOPLE_DIRECTORY.name:
             return await self._with_others(version, rows, found)
         if projection.name == WORKFLOW_BOARD.name:
-            return with_overdue(rows, self._now()), found, False
+            now, turn, named = self._now(), Turn(self._clock), []
+            for row in rows:
+                named += with_overdue([row], now)
+                await turn.end_if_long()
+            return named, found, False
         return rows, found, False
 
     async def _with_others(
