@@ -89,7 +89,8 @@ class HttpProtocol(RequestHandler):
     @property
     def is_lost(self) -> bool:
         """Whether what was heard is no HTTP, so that nothing that comes behind it can be understood."""
-        return self._parser is not None and self._parser.has_failed
+        parser: Any = self._parser
+        return parser is not None and bool(parser.has_failed)
 
     @property
     def is_paused(self) -> bool:
