@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.gather import Lag
 from annals.agents.reading.gathering.rows import NO_LAG, VERSION_MISSING, GatheredRows
 from annals.agents.reading.read_models.asking import QUESTIONS, SHARERS, Question
-from annals.agents.waiting import Turn
+from annals.agents.waiting import Turn, all_of
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
@@ -218,25 +219,43 @@ class RowAnswers:
 
         These are in any partition: one that does not say who has an address there is missing, though its rows are not.
         """
-        emails = {email: personal_key(email) for row in rows for email in row["emails"]}
-        keys, permits = sorted(set(emails.values())), asyncio.Semaphore(ASKED_AT_ONCE)
+        turn, emails = Turn(self._clock), dict[str, str]()
+        for row in rows:
+            emails.update((email, personal_key(email)) for email in row["emails"])
+            await turn.end_if_long()
+        keys = list(dict.fromkeys(emails.values()))
         until = asyncio.get_running_loop().time() + SHARED_S * self._share
-        asked = [keys[at : at + ASKED_TOGETHER] for at in range(0, len(keys), ASKED_TOGETHER)]
-        told = await asyncio.gather(*(self._sharers(some, version, permits, until) for some in asked))
+        told: list[tuple[list[dict[str, Any]], list[GatheredRows], bool]] = []
+
+        async def ask(some: Sequence[str]) -> None:
+            told.append(await self._sharers(some, version, until))
+
+        asked = (partial(ask, keys[at : at + ASKED_TOGETHER]) for at in range(0, len(keys), ASKED_TOGETHER))
+        await all_of(asked, ASKED_AT_ONCE)
         having: dict[str, set[str]] = {key: set() for key in keys}
         for row in (row for sharers, _, _ in told for row in sharers):
             for key in having.keys() & {personal_key(email) for email in row["emails"]}:
                 having[key].add(row["aggregate_id"])
+            await turn.end_if_long()
         # Those who have an address come with others of theirs, too: of very many each row would sort all.
-        first = {key: sorted(those)[: MOST_SHARERS + 2] for key, those in having.items()}
+        first = dict[str, list[str]]()
+        for key, those in having.items():
+            first[key] = sorted(those)[: MOST_SHARERS + 2]
+            await turn.end_if_long()
         owners = {email: first[key] for email, key in emails.items()}
         rests = joined([found, *(page for _, pages, _ in told for page in pages)], is_end=found.is_end)
         found = found._replace(positions=rests.positions, missing=rests.missing, stale=rests.stale)
-        named, is_cut = with_sharers(rows, owners)
-        return named, found, is_cut or not all(is_whole for *_, is_whole in told)
+        named: list[dict[str, Any]] = []
+        is_cut = not all(is_whole for *_, is_whole in told)
+        for row in rows:
+            (one,), has_more = with_sharers([row], owners)
+            named.append(one)
+            is_cut = is_cut or has_more
+            await turn.end_if_long()
+        return named, found, is_cut
 
     async def _sharers(
-        self, emails: Sequence[str], version: int, permits: asyncio.Semaphore, until: float
+        self, emails: Sequence[str], version: int, until: float
     ) -> tuple[list[dict[str, Any]], list[GatheredRows], bool]:
         """Return rows that have any of some addresses, what they rest on, and whether they were all found in time.
 
@@ -245,17 +264,16 @@ class RowAnswers:
         rows: list[dict[str, Any]] = []
         pages: list[GatheredRows] = []
         asked, limit = [list(emails)], SHARED_ROWS
-        async with permits:
-            while asked and asyncio.get_running_loop().time() < until:
-                some = asked.pop()
-                found, page = await self._matching(SHARERS, version, {"emails": some}, None, limit)
-                rows += found
-                pages.append(page)
-                if page.is_end or (len(some) == 1 and len(found) >= MOST_SHARERS + 2):
-                    continue
-                if len(some) == 1:
-                    return rows, pages, False
-                asked, limit = [[each] for each in some], MOST_SHARERS + 2
+        while asked and asyncio.get_running_loop().time() < until:
+            some = asked.pop()
+            found, page = await self._matching(SHARERS, version, {"emails": some}, None, limit)
+            rows += found
+            pages.append(page)
+            if page.is_end or (len(some) == 1 and len(found) >= MOST_SHARERS + 2):
+                continue
+            if len(some) == 1:
+                return rows, pages, False
+            asked, limit = [[each] for each in some], MOST_SHARERS + 2
         return rows, pages, not asked
 
     def _now(self) -> str:
