@@ -23,7 +23,7 @@ from annals.schemas.kinds import KINDS
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from annals.agents.ports import Clock
     from annals.agents.reading.ports import Members
@@ -136,8 +136,10 @@ class Jobs:
         if self._is_full():
             raise TooManyJobsError(f"{MOST_RUNNING} jobs are running; ask again when one has ended")
 
-    async def start(self, kind: str, subject: str, request: dict[str, Any]) -> JobRecord:
-        """Record a job and begin it here.
+    async def start(
+        self, kind: str, subject: str, request: dict[str, Any], before: Callable[[], Awaitable[object]] | None = None
+    ) -> JobRecord:
+        """Record a job and begin it here. before: what is done first, where the job has room.
 
         Raises:
             TooManyJobsError: as many run as may at once.
@@ -147,6 +149,8 @@ class Jobs:
         job_id = self._new_id()
         self._starting.add(job_id)
         try:
+            if before is not None:
+                await before()
             record = JobRecord(
                 id=job_id,
                 kind=kind,

@@ -48,7 +48,7 @@ def connected(settings: Settings) -> ApiClient:
     from annals.workers.client.api_client import ApiClient
 
     token = settings.api_token
-    return ApiClient(settings.api_url, None if token is None else token.reveal().strip())
+    return ApiClient(settings.api_url, None if token is None else token.reveal())
 
 
 async def ask(client: ApiClient, method: str, path: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -183,10 +184,11 @@ def _decide(
         choice = choice._replace(cids=_choice_of(cids).cids)
 
     async def decide(service: ParkedService) -> int:
-        await _record(settings, name, action, by, {"cids": list(cids), "stop_at": stop_at, **which}, why)
+        chosen = {"cids": list(cids), "stop_at": stop_at, **which}
+        recording = partial(_record, settings, name, action, by, chosen, why)
         if why is None:
-            return await service.replay(name, choice, stop_at, by)
-        return await service.discard(name, choice, stop_at, by, why)
+            return await service.replay(name, choice, stop_at, by, before=recording)
+        return await service.discard(name, choice, stop_at, by, why, before=recording)
 
     count: int = _run(settings, decide)
     if not count:
@@ -199,7 +201,7 @@ def _decide(
 
 
 async def _record(settings: Settings, name: str, action: str, by: str, chosen: dict[str, Any], why: str | None) -> None:
-    """Record who decides what and why, before it is done."""
+    """Record who decides what and why, before it is done, and not before it can be done."""
     from annals.schemas.audit import Decision
     from annals.schemas.values.moments import recorded_at
     from annals.topics.names import TopicNames

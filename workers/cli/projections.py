@@ -37,7 +37,7 @@ POLL_S: Final = 0.2
 
 @click.group(cls=Commands)
 def projections() -> None:
-    """Read models: list, status, rows and rebuild ask the API of a worker; query and show --at fold from Kafka."""
+    """Read models: list, status, show and rebuild ask the API of a worker; query and show --at fold from Kafka."""
 
 
 @projections.command("list")

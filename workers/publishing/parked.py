@@ -33,7 +33,7 @@ from annals.workers.publishing.places import connected
 from annals.workers.publishing.subscriptions_topic import read_known, there
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 
     from aiokafka.client import AIOKafkaClient
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     Attempt = tuple[int, int]  # hash of the CID, and attempt: an event is parked once by each
     Told = Callable[[int], object]
+    Before = Callable[[], Awaitable[object]]
 
 
 class ParkedService(KafkaSubscriptions):
@@ -122,27 +123,46 @@ class ParkedService(KafkaSubscriptions):
         return Meant(count, stops, kept.record.incarnation) if count > most else None
 
     async def replay(
-        self, name: str, choice: Choice, stop_at: int | Sequence[int] | None, by: str, told: Told = int
+        self,
+        name: str,
+        choice: Choice,
+        stop_at: int | Sequence[int] | None,
+        by: str,
+        told: Told = int,
+        before: Before | None = None,
     ) -> int:
         """Have what is parked delivered again; return how many events.
 
         stop_at: only those whose record in `parked.<name>` is before this offset, or before that of its partition.
-        told: takes how many were decided about, again and again.
+        told: takes how many were decided about, again and again. before: what is done first, where any is meant.
 
         Raises:
             Refused: there is no such subscription (404).
             JournalError, KafkaError: it cannot be done now; what was done by then stays so.
         """
-        return await self._decide(name, choice, stop_at, lambda row, now: replayed(row, now, by), told)
+        return await self._decide(name, choice, stop_at, lambda row, now: replayed(row, now, by), told, before)
 
     async def discard(
-        self, name: str, choice: Choice, stop_at: int | Sequence[int] | None, by: str, reason: str, told: Told = int
+        self,
+        name: str,
+        choice: Choice,
+        stop_at: int | Sequence[int] | None,
+        by: str,
+        reason: str,
+        told: Told = int,
+        before: Before | None = None,
     ) -> int:
         """Give up what is parked, and let the next events of the aggregates go; see `replay`."""
-        return await self._decide(name, choice, stop_at, lambda row, now: discarded(row, now, by, reason), told)
+        return await self._decide(name, choice, stop_at, lambda row, now: discarded(row, now, by, reason), told, before)
 
     async def _decide(
-        self, name: str, choice: Choice, stop_at: int | Sequence[int] | None, decide: Decide, told: Told
+        self,
+        name: str,
+        choice: Choice,
+        stop_at: int | Sequence[int] | None,
+        decide: Decide,
+        told: Told,
+        before: Before | None,
     ) -> int:
         async with self._subscription(name) as (client, kept):
             kinds = all_kinds_of(kept.record, self._deciders)
@@ -152,6 +172,9 @@ class ParkedService(KafkaSubscriptions):
                 by_kind, read_to = await self._places(client, kept, choice, partition, stop)
                 for kind in kinds:
                     if places := by_kind.pop(kind, None):
+                        if before is not None:
+                            await before()
+                            before = None
                         writer = self._writer(name, kind, partition)
                         decisions = Decisions(writer, places, read_to, decide, self._clock)
                         async with aclosing(_made(client, where, decisions, places)) as made:

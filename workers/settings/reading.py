@@ -121,7 +121,7 @@ class ReadingSettings:
     )
     api_token: Secret | None = field(
         default=None,
-        metadata=meta(values.optional(values.secret), "the bearer token that they have", group="asking"),
+        metadata=meta(values.optional(values.bearer_token), "the bearer token that they have", group="asking"),
     )
     api_timeout_s: int = field(
         default=30,

@@ -64,6 +64,14 @@ def secret(value: str) -> Secret:
     return Secret(value)
 
 
+def bearer_token(value: str) -> Secret:
+    """Take what a header of HTTP can have, and hide it. White space around it is none of it: a file may have some."""
+    token = value.strip()
+    if not token or any(ord(each) < ord(" ") or each == "\x7f" for each in token):
+        raise ValueError("text in one line, without control characters")
+    return secret(token)
+
+
 def whole_number(lowest: int, highest: int) -> Parse:
     """Take a decimal number within bounds, both inclusive."""
 

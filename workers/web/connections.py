@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 import structlog
 
+from annals.workers.web.protocol import LINGER_S
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
@@ -27,7 +29,6 @@ HEAD_BYTES: Final = 64 << 10  # of its first line and headers together
 STALLED_S: Final = 30.0  # in which a client takes nothing of what waits for it
 UNSENT_BYTES: Final = 64 << 20  # of all answers that clients do not take, together
 SWEEP_S: Final = 1.0
-LINGER_S: Final = 1.0
 FEED_BYTES: Final = 16 << 10
 BACKLOG: Final = 16
 """Connections that the kernel holds: where files run out, asyncio logs a line for each of so many attempts a second."""
@@ -269,9 +270,11 @@ class _Guarded(asyncio.Protocol):
         self._hand_on()
 
     def _hand_on(self) -> None:
-        while self._waiting and not self._inner.is_full:
-            if self._is_refused or self._transport.is_closing():
+        while self._waiting:
+            if self._is_refused or self._inner.is_lost or self._transport.is_closing():
                 self._waiting.clear()
+                break
+            if self._inner.is_full:
                 break
             part = bytes(self._waiting[:FEED_BYTES])
             del self._waiting[:FEED_BYTES]
@@ -308,7 +311,7 @@ class _Guarded(asyncio.Protocol):
     def refuse(self, status: str, why: str) -> None:
         """Say what is wrong with what is no request yet, and close the connection a moment later.
 
-        Closed at once, with something in it that was not read, it would take the answer away from the client.
+        What comes in that moment is passed over (see `LINGER_S`).
         """
         self._is_refused = True
         self._connections.understood(self._transport)

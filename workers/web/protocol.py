@@ -7,8 +7,10 @@ have it is answered `405`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 LONGEST_LINE: Final = 8 << 10  # of the request's first line, and of each header
 MOST_HEADERS: Final = 100
+LINGER_S: Final = 1.0
+"""Closed with something in it that was not read, a connection would take the answer away from the client."""
 _SILENT: Final = logging.getLogger("annals.web.parser")
 _SILENT.setLevel(logging.CRITICAL)  # a stranger's bad requests fill no log
 _REQUEST_LINE: Final = re.compile(
@@ -45,10 +49,12 @@ class UnknownMethodError(BadHttpMethod):
 class HttpProtocol(RequestHandler):
     """Hands an `UnknownMethodError` to `handle_error` where the parser only says that the method is bad.
 
-    A client that has shut its side is answered what it has asked, and the connection closed behind that.
+    A client that has shut its side is answered what it has asked, and the connection closed behind that. One that sends
+    what is no HTTP has a moment to take the answer before the connection is closed: whatever it sends yet is passed
+    over.
     """
 
-    __slots__ = ("_is_answering", "_is_shut", "_last_body", "on_answered")
+    __slots__ = ("_has_left", "_is_answering", "_is_shut", "_last_body", "on_answered")
 
     def __init__(self, manager: Any, **options: Any) -> None:
         """Take aiohttp's server, and more options of its protocol."""
@@ -64,6 +70,7 @@ class HttpProtocol(RequestHandler):
         )
         self._parser = cast("Any", _Parser(self._parser))
         self._is_shut = False
+        self._has_left = asyncio.Event()
         self._is_answering = False
         self._last_body: Any = None
         self.on_answered: Callable[[], None] | None = None
@@ -80,6 +87,12 @@ class HttpProtocol(RequestHandler):
         return self.has_request and self._is_body_whole
 
     @property
+    def is_lost(self) -> bool:
+        """Whether what was heard is no HTTP, so that nothing that comes behind it can be understood."""
+        parser: Any = self._parser
+        return parser is not None and bool(parser.has_failed)
+
+    @property
     def is_paused(self) -> bool:
         """Whether aiohttp wants to hear nothing now."""
         return bool(self._reading_paused or self._buffer_paused)
@@ -92,17 +105,33 @@ class HttpProtocol(RequestHandler):
     def eof_received(self) -> None:
         """Note that nothing more is asked."""
         self._is_shut = True
+        self._has_left.set()
         self._close_behind_last()
 
     async def finish_response(self, *args: Any) -> Any:
         """Send an answer."""
         self._close_behind_last()
         finished = await super().finish_response(*args)
+        if self.is_lost and not self._messages:
+            await self._linger()
         self._is_answering = False
         self._note_heard()  # aiohttp may have taken up what was held behind it
         if self.on_answered is not None:
             self.on_answered()
         return finished
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note that the client is gone."""
+        self._has_left.set()
+        super().connection_lost(exc)
+
+    async def _linger(self) -> None:
+        """Wait until the client has heard that nothing more is said, and shut its side; for a moment at most."""
+        if self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                await self._has_left.wait()
 
     @property
     def _is_body_whole(self) -> bool:
@@ -120,12 +149,20 @@ class HttpProtocol(RequestHandler):
 
 
 class _Parser:
-    """aiohttp's parser of requests."""
+    """aiohttp's parser of requests. has_failed: it has met what is no HTTP."""
 
     def __init__(self, parser: Any) -> None:
         self._inner = parser
+        self.has_failed = False
 
     def feed_data(self, data: bytes) -> Any:
+        try:
+            return self._feed(data)
+        except HttpProcessingError:
+            self.has_failed = True
+            raise
+
+    def _feed(self, data: bytes) -> Any:
         try:
             return self._inner.feed_data(data)
         except BadHttpMethod:

@@ -15,7 +15,8 @@ from annals.workers.exposition import as_text, families_of
 from annals.workers.settings import ROLES, WRITE
 from annals.workers.web import schemas
 from annals.workers.web.connections import Connections, listen
-from annals.workers.web.protocol import HttpProtocol, UnknownMethodError, what_is_wrong
+from annals.workers.web.protocol import UnknownMethodError, what_is_wrong
+from annals.workers.web.turns import Pace, PacedProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -93,9 +94,9 @@ class WebServer:
         Raises:
             OSError: the address is taken, or not this machine's.
         """
-        app = web.Application()
+        app = web.Application(middlewares=[web.middleware(Pace())])
         app.add_routes([web.get(path, handler) for path, handler in self.routes])
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)  # who is gone waits for no turn
         await self._runner.setup()
         assert self._runner.server is not None  # noqa: S101 - `setup` made it
         # not by aiohttp's own site: it takes connections without a bound
@@ -139,7 +140,7 @@ class WebServer:
         return web.Response(body=as_text(own, families), headers={"content-type": PROMETHEUS})
 
 
-class _Protocol(HttpProtocol):
+class _Protocol(PacedProtocol):
     """aiohttp's protocol; a method that it does not know is answered as every other wrong one."""
 
     __slots__ = ("_router",)

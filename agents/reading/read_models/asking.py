@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from annals.agents.projections import questions
@@ -30,8 +31,9 @@ class Question:
     """A question that read models answer.
 
     required, optional: its parameters. indexes: which rows are read; a row that any of these finds. answer: which of
-    them answer, given the parameters and the present time. tree: the index by which rows lie below one another: then
-    those below the index's value are read, and all of them answer.
+    them answer, given the parameters and the present time: each by itself, whichever others there are. order: what the
+    answers to several readings come in the order of, as each of them does. tree: the index by which rows lie below one
+    another: then those below the index's value are read, and all of them answer.
     """
 
     projection: Projection[Any]
@@ -40,6 +42,7 @@ class Question:
     answer: Callable[[Sequence[Any], Given, str], list[Any]]
     optional: tuple[str, ...] = ()
     tree: str | None = None
+    order: Callable[[Any], Any] = attrgetter("aggregate_id")
 
 
 SCOPES: Final = get_args(policy.Scope)
@@ -72,6 +75,7 @@ QUESTIONS: Final[Mapping[str, Question]] = {
         lambda given: [{"organization_id": given["organization_id"]}],
         lambda rows, given, _: questions.members(rows, given["organization_id"], given.get("role_id")),
         optional=("role_id",),
+        order=attrgetter("person_id"),
     ),
     "memberships": Question(
         ORGANIZATION_MEMBERS,
@@ -85,6 +89,7 @@ QUESTIONS: Final[Mapping[str, Question]] = {
         _bound,
         lambda rows, given, now: questions.policies(rows, given["subject"], given.get("at") or now),
         optional=("at",),
+        order=attrgetter("policy_id", "scope"),
     ),
     "steps": Question(WORKFLOW_BOARD, ("due",), _read_for_due, _due),
     "agents": Question(

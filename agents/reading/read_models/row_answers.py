@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -15,6 +16,7 @@ from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.gather import Lag
 from annals.agents.reading.gathering.rows import NO_LAG, VERSION_MISSING, GatheredRows
 from annals.agents.reading.read_models.asking import QUESTIONS, SHARERS, Question
+from annals.agents.waiting import Turn, all_of
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 PAGE: Final = 1_000
 MOST_ROWS: Final = 100_000  # that are read for one answer
 MOST_PAGES: Final = 2 * MOST_ROWS // PAGE  # they may have few rows, or none
+AT_ONCE: Final = 16  # rows that are looked at before others may have their turn
 MOST_BYTES: Final = 32 << 20  # of the rows of one answer: rows may be large
 MOST_ASKED: Final = 20  # pages for one page of an answer, which may have few rows of each, and of a tree
 LOOKED_S: Final = 1.0  # for one page of an answer; then it ends with what was found
@@ -142,7 +145,7 @@ class RowAnswers:
 
         All turn to another version between any two pages: all of an answer are of the version that it began with.
         """
-        projection, now = question.projection, self._now()
+        now = self._now()
         most = MOST_PAGES if limit is None and question.tree is None else MOST_ASKED
         clock = asyncio.get_running_loop().time
         until = clock() + (WHOLE_S if limit is None else LOOKED_S) * self._share
@@ -152,18 +155,35 @@ class RowAnswers:
         while True:
             left = MOST_ROWS if limit is None else limit - len(rows)
             page = await self._looked_at(question, version, given, pages[-1].after if pages else after, left)
-            found_rows = [msgspec.convert(each.row, projection.row) for each in page.rows]
-            answering = question.answer(found_rows, given, now)
+            answering, answering_bytes = await self._answering(question, page, given, now)
             rows += answering
             looked_at += len(page.rows)
-            size += sum(len(msgspec.msgpack.encode(row)) for row in answering)
+            size += answering_bytes
             pages.append(page._replace(rows=[]))  # those that do not answer are not kept
             left = MOST_ROWS - looked_at if limit is None else limit - len(rows)
             is_full = len(pages) == most or left <= 0 or size >= MOST_BYTES
             if page.until is None or is_full or clock() >= until:
                 break
         found = joined(pages, is_end=page.until is None)._replace(after=page.after)
-        return [msgspec.to_builtins(row) for row in question.answer(rows, given, now)], found
+        rows.sort(key=question.order)
+        turn, told = Turn(self._clock), []
+        for row in rows:
+            told.append(msgspec.to_builtins(row))
+            await turn.end_if_long()
+        return told, found
+
+    async def _answering(
+        self, question: Question, page: GatheredRows, given: Mapping[str, Any], now: str
+    ) -> tuple[list[Any], int]:
+        """Return those rows of a page that answer, and their bytes: a few at a time, since rows may be large."""
+        turn, answering, size = Turn(self._clock), [], 0
+        for at in range(0, len(page.rows), AT_ONCE):
+            rows = [msgspec.convert(each.row, question.projection.row) for each in page.rows[at : at + AT_ONCE]]
+            some = question.answer(rows, given, now)
+            answering += some
+            size += sum(len(msgspec.msgpack.encode(row)) for row in some)
+            await turn.end_if_long()
+        return answering, size
 
     async def _looked_at(
         self, question: Question, version: int, given: Mapping[str, Any], after: Keys | None, limit: int
@@ -185,7 +205,11 @@ class RowAnswers:
         if projection.name == PEOPLE_DIRECTORY.name:
             return await self._with_others(version, rows, found)
         if projection.name == WORKFLOW_BOARD.name:
-            return with_overdue(rows, self._now()), found, False
+            now, turn, named = self._now(), Turn(self._clock), []
+            for row in rows:
+                named += with_overdue([row], now)
+                await turn.end_if_long()
+            return named, found, False
         return rows, found, False
 
     async def _with_others(
@@ -195,25 +219,43 @@ class RowAnswers:
 
         These are in any partition: one that does not say who has an address there is missing, though its rows are not.
         """
-        emails = {email: personal_key(email) for row in rows for email in row["emails"]}
-        keys, permits = sorted(set(emails.values())), asyncio.Semaphore(ASKED_AT_ONCE)
+        turn, emails = Turn(self._clock), dict[str, str]()
+        for row in rows:
+            emails.update((email, personal_key(email)) for email in row["emails"])
+            await turn.end_if_long()
+        keys = list(dict.fromkeys(emails.values()))
         until = asyncio.get_running_loop().time() + SHARED_S * self._share
-        asked = [keys[at : at + ASKED_TOGETHER] for at in range(0, len(keys), ASKED_TOGETHER)]
-        told = await asyncio.gather(*(self._sharers(some, version, permits, until) for some in asked))
+        told: list[tuple[list[dict[str, Any]], list[GatheredRows], bool]] = []
+
+        async def ask(some: Sequence[str]) -> None:
+            told.append(await self._sharers(some, version, until))
+
+        asked = (partial(ask, keys[at : at + ASKED_TOGETHER]) for at in range(0, len(keys), ASKED_TOGETHER))
+        await all_of(asked, ASKED_AT_ONCE)
         having: dict[str, set[str]] = {key: set() for key in keys}
         for row in (row for sharers, _, _ in told for row in sharers):
             for key in having.keys() & {personal_key(email) for email in row["emails"]}:
                 having[key].add(row["aggregate_id"])
+            await turn.end_if_long()
         # Those who have an address come with others of theirs, too: of very many each row would sort all.
-        first = {key: sorted(those)[: MOST_SHARERS + 2] for key, those in having.items()}
+        first = dict[str, list[str]]()
+        for key, those in having.items():
+            first[key] = sorted(those)[: MOST_SHARERS + 2]
+            await turn.end_if_long()
         owners = {email: first[key] for email, key in emails.items()}
         rests = joined([found, *(page for _, pages, _ in told for page in pages)], is_end=found.is_end)
         found = found._replace(positions=rests.positions, missing=rests.missing, stale=rests.stale)
-        named, is_cut = with_sharers(rows, owners)
-        return named, found, is_cut or not all(is_whole for *_, is_whole in told)
+        named: list[dict[str, Any]] = []
+        is_cut = not all(is_whole for *_, is_whole in told)
+        for row in rows:
+            (one,), has_more = with_sharers([row], owners)
+            named.append(one)
+            is_cut = is_cut or has_more
+            await turn.end_if_long()
+        return named, found, is_cut
 
     async def _sharers(
-        self, emails: Sequence[str], version: int, permits: asyncio.Semaphore, until: float
+        self, emails: Sequence[str], version: int, until: float
     ) -> tuple[list[dict[str, Any]], list[GatheredRows], bool]:
         """Return rows that have any of some addresses, what they rest on, and whether they were all found in time.
 
@@ -222,17 +264,16 @@ class RowAnswers:
         rows: list[dict[str, Any]] = []
         pages: list[GatheredRows] = []
         asked, limit = [list(emails)], SHARED_ROWS
-        async with permits:
-            while asked and asyncio.get_running_loop().time() < until:
-                some = asked.pop()
-                found, page = await self._matching(SHARERS, version, {"emails": some}, None, limit)
-                rows += found
-                pages.append(page)
-                if page.is_end or (len(some) == 1 and len(found) >= MOST_SHARERS + 2):
-                    continue
-                if len(some) == 1:
-                    return rows, pages, False
-                asked, limit = [[each] for each in some], MOST_SHARERS + 2
+        while asked and asyncio.get_running_loop().time() < until:
+            some = asked.pop()
+            found, page = await self._matching(SHARERS, version, {"emails": some}, None, limit)
+            rows += found
+            pages.append(page)
+            if page.is_end or (len(some) == 1 and len(found) >= MOST_SHARERS + 2):
+                continue
+            if len(some) == 1:
+                return rows, pages, False
+            asked, limit = [[each] for each in some], MOST_SHARERS + 2
         return rows, pages, not asked
 
     def _now(self) -> str:

@@ -11,14 +11,16 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from annals.agents.waiting import Turn
 from annals.schemas.dag_json import encode
 from annals.workers.api.http.preferences import listed, weights_of
 from annals.workers.api.http.problems import PROBLEM_JSON, Problem
 from annals.workers.api.http.routing import Answer
 from annals.workers.api.http.shapes import found_event_json
+from annals.workers.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from annals.agents.reading.found import FoundEvent
     from annals.workers.api.http.routing import Call
@@ -43,6 +45,15 @@ async def events_json(events: Sequence[FoundEvent]) -> list[bytes]:
     if sum(len(found.block) for found in events) < COMPRESSED_AT_ONCE:
         return [found_event_json(found) for found in events]
     return await asyncio.to_thread(lambda: [found_event_json(found) for found in events])
+
+
+async def rows_json(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """Return rows for an answer, as JSON already: of very many, or large ones, written a few at a time."""
+    turn, written = Turn(SystemClock()), []
+    for row in rows:
+        written.append(msgspec.Raw(msgspec.json.encode(row)))
+        await turn.end_if_long()
+    return written
 
 
 def problem_response(problem: Problem, request_id: str) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, get_args
 from urllib.parse import quote
 
@@ -42,13 +43,15 @@ from annals.workers.api.routes.subscriptions import with_problems
 from annals.workers.registry import unknown_event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from annals.agents.ports import Clock
     from annals.agents.publishing.delivering.choosing import Meant
     from annals.agents.reading.jobs import Jobs
     from annals.workers.api.audit import AuditLog
     from annals.workers.api.http.routing import Call
+
+    Recording = Callable[[], Awaitable[None]]
 
 ASKED: Final = "parked events"
 PATH: Final = "/v1/subscriptions/{name}/parked"
@@ -145,11 +148,13 @@ class Parked(Protocol):
     async def meant(self, name: str, choice: Choice, stop_at: int | None, most: int) -> Meant | None:
         """Return which there are; None: no more than `most`."""
 
-    async def replay(self, name: str, choice: Choice, stop_at: int | None, by: str) -> int:
-        """Have them delivered again."""
+    async def replay(self, name: str, choice: Choice, stop_at: int | None, by: str, *, before: Recording) -> int:
+        """Have them delivered again. before: what is done first, where there are any."""
 
-    async def discard(self, name: str, choice: Choice, stop_at: int | None, by: str, reason: str) -> int:
-        """Give them up."""
+    async def discard(
+        self, name: str, choice: Choice, stop_at: int | None, by: str, reason: str, *, before: Recording
+    ) -> int:
+        """Give them up. before: as for `replay`."""
 
 
 class ParkedRoutes:
@@ -200,24 +205,30 @@ class ParkedRoutes:
         """Deliver again."""
         asked = read_body(call.body, REPLAYS)
         choice, by = choice_of(asked), call.principal.name
-        await self._record(call, REPLAY, asked)
-        if (begun := await self._begun(call, REPLAY, asked, choice)) is not None:
+        recording = partial(self._record, call, REPLAY, asked)
+        if (begun := await self._begun(call, REPLAY, asked, choice, recording)) is not None:
             return begun
-        replaying = self._parked.replay(call.parameters.name, choice, asked.stop_at, by)
+        replaying = self._parked.replay(call.parameters.name, choice, asked.stop_at, by, before=recording)
         return _accepted(asked, await with_problems(replaying, ASKED))
 
     async def discard(self, call: Call) -> Answer:
         """Give up."""
         asked = read_body(call.body, DISCARDS)
         choice, by = choice_of(asked), call.principal.name
-        await self._record(call, DISCARD, asked)
-        if (begun := await self._begun(call, DISCARD, asked, choice)) is not None:
+        recording = partial(self._record, call, DISCARD, asked)
+        if (begun := await self._begun(call, DISCARD, asked, choice, recording)) is not None:
             return begun
-        discarding = self._parked.discard(call.parameters.name, choice, asked.stop_at, by, asked.reason)
+        name, stop_at = call.parameters.name, asked.stop_at
+        discarding = self._parked.discard(name, choice, stop_at, by, asked.reason, before=recording)
         return _accepted(asked, await with_problems(discarding, ASKED))
 
     async def _begun(
-        self, call: Call, action: Literal["replay", "discard"], asked: ParkedReplay, choice: Choice
+        self,
+        call: Call,
+        action: Literal["replay", "discard"],
+        asked: ParkedReplay,
+        choice: Choice,
+        recording: Recording,
     ) -> Answer | None:
         """Begin a job where very many are meant, and answer how many; None: they are few enough for this request."""
         if asked.cids is not None:
@@ -230,13 +241,17 @@ class ParkedRoutes:
         filters: dict[Filter, str] = {each: value for each, value in given if value is not None}
         wish = ParkedDecision(name, action, filters, *meant[1:], call.principal.name, asked.reason)
         try:
-            job = await self._jobs.start(DECISION, f"{action} what is parked of {name}", msgspec.to_builtins(wish))
+            subject = f"{action} what is parked of {name}"
+            job = await self._jobs.start(DECISION, subject, msgspec.to_builtins(wish), recording)
         except TooManyJobsError as error:
             raise too_many(error) from None
         return json_answer(ParkedDecided(meant.number), status=202, location=f"{JOBS}/{job.id}")
 
     async def _record(self, call: Call, action: str, asked: ParkedReplay) -> None:
-        """Record who decides what and why, before it is done: a kill in the midst of it leaves that there."""
+        """Record who decides what and why, before it is done: a kill in the midst of it leaves that there.
+
+        Not before it can be done: what is refused, and what is about nothing, is no decision.
+        """
         await self._audit.write(
             Decision(
                 call.request_id,

@@ -29,7 +29,7 @@ from annals.workers.api.gathered import (
     until_expected,
     until_rests_on,
 )
-from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.answers import json_answer, rows_json
 from annals.workers.api.http.parameters import CursorText, Limit, shown
 from annals.workers.api.http.problems import (
     InvalidMember,
@@ -255,9 +255,10 @@ class ProjectionRoutes:
             cursor = encode_place(name, index, answer.version, answer.after or ())
             rest = {**index, "limit": asked.limit, "cursor": cursor}
             following = f"/v1/projections/{quote(name, safe='')}/rows?{urlencode(rest)}"
+        shown_rows = await rows_json(answer.rows)
         return json_answer(
             Rows(
-                *(answer.rows, following, answer.positions, answer.missing, answer.stale, answer.is_truncated),
+                *(shown_rows, following, answer.positions, answer.missing, answer.stale, answer.is_truncated),
                 answer.lag,
             )
         )

@@ -14,7 +14,7 @@ from annals.schemas.values.fields import END
 from annals.schemas.values.ids import LONGEST_ID
 from annals.schemas.values.refs import ReaderRef, Ref, kinds_of
 from annals.workers.api.gathered import Expect, WaitExpected, bad_cursors_refused
-from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.answers import json_answer, rows_json
 from annals.workers.api.http.parameters import CursorText, ExactMoment, Id, Limit
 from annals.workers.api.http.routing import Route, Scope
 
@@ -166,10 +166,9 @@ class QuestionRoutes:
                 rest = said | ({} if asked.limit is None else {"limit": asked.limit})
                 rest["cursor"] = encode_place(path, said, found.version, found.after or ())
                 following = f"{path}?{urlencode(rest, doseq=True)}"
+            rows = await rows_json(found.rows)
             return json_answer(
-                Answered(
-                    found.rows, following, found.positions, found.missing, found.stale, found.is_truncated, found.lag
-                )
+                Answered(rows, following, found.positions, found.missing, found.stale, found.is_truncated, found.lag)
             )
 
         summary = (parameters.__doc__ or "").strip()

@@ -273,6 +273,24 @@ async def test_no_more_run_than_may_and_the_oldest_are_forgotten(begun):
         assert f"a-{MOST_KEPT - 1:04}" in group.records.records
 
 
+async def test_what_is_done_before_a_job_is_done_where_it_has_room_and_keeps_it(begun):
+    """Goes red when it is done first for what is refused then, or when others take the room meanwhile."""
+    async with begun(count=Counting()) as group:
+        jobs, recorded, may_go_on = group.jobs["a"], [], asyncio.Event()
+
+        async def before():
+            recorded.append(len(group.records.records))
+            await may_go_on.wait()
+
+        starting = [asyncio.create_task(jobs.start("count", "", {}, before)) for _ in range(MOST_RUNNING)]
+        await until(lambda: len(recorded) == MOST_RUNNING)
+        with pytest.raises(TooManyJobsError):
+            await jobs.start("count", "", {}, before)
+        may_go_on.set()
+        await asyncio.gather(*starting)
+        assert (recorded, jobs.running) == ([0] * MOST_RUNNING, MOST_RUNNING)
+
+
 async def test_one_that_is_being_taken_up_counts_among_those_that_run(begun, monkeypatch):
     """Goes red when as many as may are begun beside it: while its record is written it is in nobody's count."""
     async with begun(count=Counting()) as group:

@@ -213,6 +213,23 @@ async def test_a_head_of_many_headers_is_refused_before_it_is_whole():
         assert (await api("GET", "/v1/x"))[0] == 200
 
 
+@pytest.mark.parametrize("before", [b"", ASK * 3])
+@pytest.mark.parametrize("size", [40_000, 300_000, 8_000_000])
+async def test_what_is_no_http_is_answered_however_much_of_it_comes(before, size):
+    """Goes red where the connection is closed with something in it that was not read: the client is reset."""
+    async with (
+        serving([route(said)]) as api,
+        connected(api.port, sent=before) as ((reader, writer),),
+        asyncio.timeout(WITHIN_S),
+    ):
+        for _ in range(before.count(b"GET")):
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+        writer.write(b"\x16\x03\x01" * (size // 3))
+        answer = await reader.read()
+        assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 ")), answer[:300]
+        assert b"no HTTP request" in answer
+
+
 async def test_requests_that_follow_one_another_are_answered_however_slowly_the_connection_is_used():
     """A connection that is kept is not one whose request does not become whole."""
     limits = Limits(head_s=0.1)

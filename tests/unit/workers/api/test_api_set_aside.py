@@ -5,6 +5,7 @@ import pytest
 
 from annals.agents.publishing.delivering.choosing import Meant
 from annals.agents.reading.jobs import TooManyJobsError
+from annals.schemas.audit import Decision
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.job_record import RUNNING, JobRecord
 from annals.workers.api.routes.dead_letters import DeadLetterRoutes
@@ -31,11 +32,13 @@ class Parked:
     async def meant(self, name, choice, stop_at, most):
         return Meant(self.number, [7, 8], 3) if self.number > most else None
 
-    async def replay(self, name, choice, stop_at, by):
+    async def replay(self, name, choice, stop_at, by, *, before):
+        if self.number:
+            await before()
         return min(self.number, 1)
 
-    async def discard(self, name, choice, stop_at, by, reason):
-        return min(self.number, 1)
+    async def discard(self, name, choice, stop_at, by, reason, *, before):
+        return await self.replay(name, choice, stop_at, by, before=before)
 
     async def page(self, name, choice, begin, limit):
         return [], None
@@ -48,9 +51,10 @@ class Jobs:
         self.has_room = has_room
         self.begun = []
 
-    async def start(self, kind, subject, request):
+    async def start(self, kind, subject, request, before):
         if not self.has_room:
             raise TooManyJobsError("8 jobs are running")
+        await before()
         self.begun.append((kind, subject, request))
         return JobRecord(id="job-1", kind=kind, subject=subject, status=RUNNING, started_at="")
 
@@ -92,8 +96,8 @@ async def test_a_list_of_nothing_of_what_there_is_is_empty():
         assert (status, body[name]) == (200, [])
 
 
-async def answered(path, body, method="POST", *, parked=None, jobs=None, letters=None):
-    audit = Audit()
+async def answered(path, body, method="POST", *, parked=None, jobs=None, letters=None, audit=None):
+    audit = audit or Audit()
     of_parked = ParkedRoutes(parked or Parked(), jobs or Jobs(), audit, SystemClock())
     routes = (*of_parked.routes(), *DeadLetterRoutes(letters or Letters()).routes())
     async with serving(routes, Settings(api_port=0), audit=audit) as api:
@@ -184,6 +188,22 @@ async def test_very_many_are_decided_about_by_a_job_which_is_named_at_once(actio
     full = Jobs(has_room=False)
     status, headers, _ = await answered(f"{PARKED}/{action}", sent, parked=Parked(MOST_AT_ONCE + 1), jobs=full)
     assert (status, headers["Retry-After"]) == (429, "5")
+
+
+@pytest.mark.parametrize("action", ["replay", "discard"])
+@pytest.mark.parametrize(
+    ("number", "has_room", "status", "count"),
+    [(1, True, 202, 1), (MOST_AT_ONCE + 1, True, 202, 1), (MOST_AT_ONCE + 1, False, 429, 0), (0, True, 202, 0)],
+)
+async def test_a_decision_is_recorded_where_one_is_made(action, number, has_room, status, count):
+    """Goes red when it is recorded before it is known whether it is: `audit` told of decisions that were refused."""
+    audit = Audit()
+    with_all = {"parked": Parked(number), "jobs": Jobs(has_room=has_room), "audit": audit}
+    answer, *_ = await answered(f"{PARKED}/{action}", b'{"all":true,"reason":"sent twice"}', **with_all)
+    assert answer == status
+    made = [(each.action, each.subscription) for each in audit.entries if isinstance(each, Decision)]
+    assert made == [(action, "billing")] * count
+    assert [each.status for each in audit.entries if not isinstance(each, Decision)] == [None, status]
 
 
 async def test_very_many_of_one_aggregate_are_a_job_and_those_that_are_named_are_not():

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.publishing.administration import Refused
 from annals.agents.publishing.delivering.choosing import FIRST, Choice
 from annals.agents.publishing.delivering.ports import DeliveryWrites
 from annals.agents.publishing.delivering.records import parked
@@ -81,3 +82,25 @@ async def test_what_is_parked_of_a_kind_that_the_subscription_no_longer_names_is
     assert await world.listed() == []
     sender = AckSender(world.options(), NAMES, REGISTRY, dict, CompactedViews())
     assert sorted(await sender.kinds("all")) == ["agent", "person"]
+
+
+@pytest.mark.parametrize("decides", ["replay", "discard"])
+async def test_what_is_done_before_a_decision_is_done_once_and_only_where_one_is_made(decides):
+    """Goes red when it is done for what is refused, or is about nothing: `audit` would tell of no decision."""
+    world = Shelf(Definition("all", kinds=["person"], delivery="acknowledged", start="beginning"))
+    for number in range(4):
+        await world.park("person", f"p-{number}", of_partition(number % PARTITIONS))
+    seen = []
+
+    async def before():
+        seen.append(len(await world.listed()))
+
+    async def decide(name, stop_at):
+        why = ["a reason"] if decides == "discard" else []
+        return await getattr(world.service, decides)(name, Choice(), stop_at, "ada", *why, before=before)
+
+    with pytest.raises(Refused, match="nothing"):
+        await decide("nothing", None)
+    assert (await decide("all", 0), seen) == (0, [])
+    assert (await decide("all", None), seen) == (4, [4])
+    assert (await decide("all", None), seen) == (0, [4])

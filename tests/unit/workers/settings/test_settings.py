@@ -305,6 +305,22 @@ def test_a_secret_in_another_encoding_is_refused(name: str) -> None:
     assert refusal({f"ANNALS_{name}": f"{HUSH}\udcff"}) == said
 
 
+@pytest.mark.parametrize("inside", ["\n", "\r\nx: ", "\0", "\x7f", "\x1b["])
+def test_a_token_that_no_header_can_have_is_refused_and_not_shown(tmp_path: Path, inside: str) -> None:
+    """Goes red when it fails where it is sent: `no API answers`, said the command, for a file of two lines."""
+    file = tmp_path / "token"
+    file.write_bytes(f"{HUSH}{inside}{HUSH}\n".encode())
+    said = "what is given is not text in one line, without control characters"
+    assert refusal({"ANNALS_API_TOKEN_FILE": str(file)}) == f"ANNALS_API_TOKEN: {said} (environment)"
+    assert refusal({"ANNALS_API_TOKEN": " \n"}) == f"ANNALS_API_TOKEN: {said} (environment)"
+
+
+def test_white_space_around_a_token_is_none_of_it() -> None:
+    token = load_settings({}, {"ANNALS_API_TOKEN": f" {HUSH} \r\n"}).api_token
+    assert token is not None
+    assert token.reveal() == HUSH
+
+
 def test_what_is_wrong_with_a_policy_of_snapshots_does_not_repeat_it() -> None:
     said = refusal({"ANNALS_READ_SNAPSHOTS": f"https://ada:{HUSH}@host/{'x' * 10_000}"})
     assert HUSH not in said

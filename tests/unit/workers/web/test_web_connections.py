@@ -136,6 +136,20 @@ async def test_what_is_no_http_is_told_why_and_comes_back_nowhere(
     assert not caplog.records
 
 
+@pytest.mark.parametrize("size", [40_000, 300_000, 8_000_000])
+async def test_what_is_no_http_is_told_why_however_much_of_it_comes(size: int) -> None:
+    """Goes red where the connection is closed with something in it that was not read: the client is reset."""
+    async with serving(Connections()) as port, asyncio.timeout(WITHIN_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\x16\x03\x01" * (size // 3))
+        answer = await reader.read()
+        writer.write(b"what comes behind the answer")
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 ")), answer
+    assert b"no HTTP request" in answer
+
+
 async def test_a_body_is_not_unpacked_and_makes_no_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """Goes red where aiohttp unpacks what nobody reads: what is wrong with it was an error with a traceback."""
     async with serving(Connections()) as port, asyncio.timeout(WITHIN_S):

@@ -440,6 +440,49 @@ async def test_an_answer_of_more_bytes_than_it_may_have_goes_on_behind_them(monk
         assert ids(rest) == ["p-4", "p-5", "p-6", "p-7"]
 
 
+class Slow:
+    """A clock by which whatever is done takes long."""
+
+    def __init__(self, clock):
+        self.now, self.ticks = clock.now, 0.0
+
+    def monotonic(self):
+        self.ticks += 1.0
+        return self.ticks
+
+
+@pytest.mark.parametrize(
+    ("question", "given", "per_row"),
+    [("steps", {"due": "ready"}, 3), ("steps", {"due": "overdue"}, 3), ("people", {"email": "a@example.org"}, 5)],
+)
+async def test_while_an_answer_of_many_rows_is_made_others_have_their_turn(question, given, per_row, monkeypatch):
+    """Goes red when all rows are looked at, or told, in one turn: 2,200 workflows of 100 steps took 1 s."""
+    journals, number = Journals(), 40
+    about = {"name": "w", "definition": "d", "owner": OwnerRef("person", "p"), "deadline": "2026-01-01T00:00:00Z"}
+    defined = workflow.WorkflowDefined(**about, steps={"s": workflow.PlannedStep(name="s", step_type="task")})
+    for at in range(number):
+        journals.append("workflow", f"x-{at:02}", defined)
+        journals.append("workflow", f"x-{at:02}", workflow.WorkflowStarted())
+        journals.append("person", f"x-{at:02}", person.PersonRegistered(name="Ada", email="a@example.org"))
+        journals.append("person", f"x-{at:02}", person.EmailAdded(email=f"b{at}@example.org"))
+    monkeypatch.setattr(row_answers_module, "AT_ONCE", 1)
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with answering(journals) as (answers, _), asyncio.TaskGroup() as group:
+        answers._clock = Slow(answers._clock)
+        task = group.create_task(others())
+        found = await answers.ask(question, given)
+        task.cancel()
+    assert ids(found) == [f"x-{at:02}" for at in range(number)]
+    assert turns > per_row * number
+
+
 def noted(named_by, owners, rows, of):
     owners.extend(of.values())
     return named_by(rows, of)
