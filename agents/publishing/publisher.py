@@ -222,19 +222,17 @@ class Publisher:
         await self._writer.fence()
         await self._subscriptions.until_current()
         known = self._subscriptions.all()
+        active = {name for name, kept in known.items() if kept.record.is_active}
         # A catch-up that died may have left a transaction open, which holds the reading of progress up.
         begun_here = await self._writer.progress(is_settled=False)
-        await self._catching.fence(
-            name
-            for name, own in begun_here.items()
-            if name in known and known[name].record.is_active and not own.is_resting
-        )
+        await self._catching.fence(name for name, own in begun_here.items() if name in active and not own.is_resting)
         progress = await self._writer.progress()
         _, end = await self._journal.bounds()  # asked last: the next owner may have come further meanwhile
         live = progress.get(LIVE)
-        self._source.expect(
-            each.reached_with(live) for name, each in progress.items() if name in known and known[name].record.is_active
-        )
+        self._source.expect(each.reached_with(live) for name, each in progress.items() if name in active)
+        if live is None:  # begins at this end: who came to want this kind before it was asked has own progress to it
+            await self._subscriptions.until_current()
+            known = self._subscriptions.all()
         progress = await progress_in(self._source, self._writer, known, progress, end, self._reach, self._pace)
         live = progress.get(LIVE)
         self._is_first = live is None

@@ -33,9 +33,9 @@ ANOTHER_JOURNAL: Final = (
     ".publish, and every subscription begins where it began."
 )
 
-WRITTEN_BY_ANOTHER: Final = (
-    "no worker has written that in the topic of progress. Note its definition, delete it and its topic, and put it "
-    "again with the start that it is to have"
+NOT_HERE: Final = (
+    "the journal lost events that it has had, or no worker has written that in the topic of progress. Note its "
+    "definition, delete it and its topic, and put it again with the start that it is to have"
 )
 
 PROVEN_A_TURN: Final = 100  # of the event loop: each is looked up in the store
@@ -88,15 +88,16 @@ async def beyond_end(
 ) -> dict[str, str]:
     """Return which subscriptions have come further than the journal, by name, and why they cannot go on.
 
-    All that comes would be passed over for them, and nobody would see it. A journal that lost its end is for who reads
-    it: what is live is beyond that, too, or the reading shard does not stand where it ended.
+    All that comes would be passed over for them, and nobody would see it. Where what is live is beyond the end, too,
+    the publisher stops. One whose subscriber answers may have come further than that, in a journal that has lost its
+    end since, and that somebody accepted.
     """
     _, end = await journal.bounds()
     if not source.status().reached:
         return {}
     name = f"{source.kind}-{source.partition}"
     return {
-        each: f"it has come to offset {position} of {name}, which ends at {end}: {WRITTEN_BY_ANOTHER}"
+        each: f"it has come to offset {position} of {name}, which ends at {end}: {NOT_HERE}"
         for each, position in positions.items()
         if position > end >= live
     }
@@ -121,7 +122,7 @@ async def misplaced(source: JournalSource, roster: Roster) -> dict[str, str]:
                 del roster.unproven[each]
             else:
                 there = f"behind event {shown(own.cid)}, and the last event before it is {shown(last)}"
-                found[each] = f"it has come to offset {own.position} of {name}, {there}: {WRITTEN_BY_ANOTHER}"
+                found[each] = f"it has come to offset {own.position} of {name}, {there}: {NOT_HERE}"
     return found
 
 

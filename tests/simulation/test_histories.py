@@ -101,6 +101,11 @@ def test_the_digest_is_over_the_journals_of_all_seeds() -> None:
     assert (said["seeds"], said["failures"], said["digest"]) == (3, [], survey(5, 3).digest)
 
 
+def test_processes_share_the_work_and_the_digest_is_the_same() -> None:
+    said = json.loads(simulate("--seeds", "12", "--seed", "5", "--processes", "2", "--json").stdout)
+    assert (said["seeds"], said["failures"], said["digest"]) == (12, [], survey(5, 12).digest)
+
+
 def test_another_seed_is_another_history() -> None:
     assert survey(1, 1).digest != survey(2, 1).digest
 

@@ -11,7 +11,14 @@ from annals.agents.publishing import step
 from annals.agents.publishing.catch_up import CatchUp
 from annals.agents.publishing.publisher import Publisher
 from annals.workers.tools.simulation.history import run
-from annals.workers.tools.simulation.plan import AGGREGATES, PUBLISHING_FAULTS, Weather, home_of, plan_of
+from annals.workers.tools.simulation.plan import (
+    AGGREGATES,
+    CHANGING_FAULTS,
+    PUBLISHING_FAULTS,
+    Weather,
+    home_of,
+    plan_of,
+)
 from annals.workers.tools.simulation.publishing_judge import MOST_REMEDIES
 from annals.workers.tools.simulation.subscribers import ANSWERS
 from annals.workers.tools.simulation.world import World
@@ -60,6 +67,23 @@ def test_histories_have_subscribers_that_answer_in_every_way() -> None:
     counted = {name: sum(history.counts[name] for history in histories) for name in wanted}
     assert all(counted[name] > least for name, least in wanted.items()), counted
     assert sum(history.counts["parked"] for history in histories if not history.plan.has_parking) == 0
+
+
+def test_histories_change_and_delete_subscriptions() -> None:
+    """In 432 the first publisher of a journal opens while a subscription comes to want its kind."""
+    changing = [seed for seed, plan in PLANS.items() if {each.what for each in plan.faults} & {*CHANGING_FAULTS}]
+    histories = [run(PLANS[seed]) for seed in (*changing[:4], 432)]
+    assert [(history.plan.seed, history.problems) for history in histories if history.problems] == []
+    assert all(sum(history.counts[name] for history in histories) for name in CHANGING_FAULTS)
+
+
+def test_who_was_delivered_what_a_journal_lost_is_paused_in_words_that_say_so() -> None:
+    """Its delivery was ahead of what is live, so that no publisher stops once somebody has accepted the journal."""
+    plan = plan_of(40_467)
+    others = tuple(each for each in plan.faults if each.what not in CHANGING_FAULTS)
+    history = run(plan._replace(faults=others))
+    assert history.problems == []
+    assert any("the journal lost events that it has had" in line for line in history.trace)
 
 
 @pytest.mark.parametrize(("of", "name"), [(Publisher, "_step"), (CatchUp, "_step")])

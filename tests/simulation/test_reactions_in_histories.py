@@ -44,6 +44,11 @@ def test_a_failure_of_a_reactor_that_no_fault_explains_is_a_problem_though_it_wo
     assert any(each.startswith("reactor failed: ") and "a fault of the program" in each for each in problems)
 
 
+def test_what_timers_send_while_others_are_waited_for_is_answered() -> None:
+    """A standby takes up to 200 s to look again, and clocks had stepped back."""
+    assert run(plan_of(40_463)).problems == []
+
+
 @pytest.fixture
 def world() -> Iterator[World]:
     """A world in which nothing has happened."""

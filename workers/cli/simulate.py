@@ -23,9 +23,10 @@ SHOWN_PROBLEMS = 5
 @click.command()
 @click.option("--seeds", type=click.IntRange(min=1), default=100, show_default=True, help="How many histories.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first one's seed.")
+@click.option("--processes", type=click.IntRange(1, 1024), default=1, show_default=True, help="To share the work.")
 @click.option("--trace", is_flag=True, help="Show what happens in each history.")
 @AS_JSON
-def simulate(seeds: int, seed: int, *, trace: bool, as_json: bool) -> int:
+def simulate(seeds: int, seed: int, processes: int, *, trace: bool, as_json: bool) -> int:
     """Let histories happen in memory, with faults, and check what is left of each.
 
     Several workers decide commands over a model of Kafka, in virtual time: processes crash, disks are lost, requests
@@ -36,7 +37,7 @@ def simulate(seeds: int, seed: int, *, trace: bool, as_json: bool) -> int:
     from annals.workers.tools.simulation.survey import survey
 
     logging.disable(logging.CRITICAL)  # what aiokafka says of connections that break is part of each history
-    found = survey(seed, seeds, _progress(seeds))
+    found = survey(seed, seeds, _progress(seeds), processes)
     if as_json:
         import orjson
 

@@ -149,6 +149,8 @@ class PartitionLog:
     def committed(self, start: int, most: int) -> tuple[list[Record], int]:
         """Return committed records from an offset on, of at least one batch and about `most`, and where to go on."""
         found: list[Record] = []
+        if start >= self.end:  # most who ask have read it all
+            return found, start
         stable, position = self.stable, start
         for entry in self._from(start):
             if entry.end > stable or len(found) >= most:

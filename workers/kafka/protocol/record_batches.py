@@ -230,10 +230,16 @@ def _headers_of(raw: bytes) -> list[tuple[str, bytes | None]]:
         raise ValueError(f"more than {MOST_HEADERS} headers")
     headers: list[tuple[str, bytes | None]] = []
     for _ in range(count):
-        length, at = signed_at(raw, at)
+        if (low := raw[at]) & 0x81 == 0:  # in place, as nearly all are: see `_records`
+            length, at = low >> 1, at + 1
+        else:
+            length, at = signed_at(raw, at)
         name = raw[at : at + length].decode(errors="surrogateescape")
         at += length
-        length, at = signed_at(raw, at)
+        if (low := raw[at]) & 0x81 == 0:
+            length, at = low >> 1, at + 1
+        else:
+            length, at = signed_at(raw, at)
         value = None if length < 0 else raw[at : at + length]
         at += max(length, 0)
         headers.append((name, value))

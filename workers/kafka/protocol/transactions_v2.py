@@ -9,6 +9,7 @@ Source: kafka.apache.org/protocol: Produce 12, TxnOffsetCommit 5, EndTxn 5; ApiV
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
 from io import BytesIO
 from struct import Struct
@@ -226,6 +227,13 @@ class Features(NamedTuple):
         return cls({name: level for name, level, *_ in found})
 
 
+@cache
+def _release() -> str:
+    """Return which release this is; asked once: it is read from the disk, and each fence says it."""
+    released, _, _ = version("annals").partition("+")  # brokers refuse what a local version has behind it
+    return released
+
+
 class FeaturesRequest(EncodedRequest):
     """ApiVersions in the version whose answer has the cluster's features."""
 
@@ -237,8 +245,7 @@ class FeaturesRequest(EncodedRequest):
 
     def __init__(self) -> None:
         """Say who asks."""
-        released, _, _ = version("annals").partition("+")  # brokers refuse what a local version has behind it
-        super().__init__(compact(b"annals") + compact(released.encode()) + NO_TAGS)
+        super().__init__(compact(b"annals") + compact(_release().encode()) + NO_TAGS)
 
     def parse_response_header(self, read_buffer: BytesIO) -> AnswerHeader:
         """Read what comes before the answer: of the oldest form always, since who asks may know no other."""

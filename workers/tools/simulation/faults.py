@@ -16,6 +16,7 @@ from annals.workers.tools.simulation.group import KEYS, SESSION_S
 from annals.workers.tools.simulation.judged_records import cids_of
 from annals.workers.tools.simulation.plan import (
     BROKER_FAULTS,
+    CHANGING_FAULTS,
     CLOCK_S,
     LONGEST_S,
     PARTITIONS,
@@ -62,7 +63,7 @@ class Faults:
             (RESTORE_FAULTS, RestoreFaults(world, self)),
             (STANDBY_FAULTS, StandbyFaults(world, self)),
             (BROKER_FAULTS, self._of_brokers),
-            (PUBLISHING_FAULTS, PublishingFaults(world, self, self._of_brokers)),
+            ((*PUBLISHING_FAULTS, *CHANGING_FAULTS), PublishingFaults(world, self, self._of_brokers)),
             (REACTING_FAULTS, ReactingFaults(world, self, self._of_brokers)),
             ((*READING_FAULTS, "journal_lost_at_opening"), ReadingFaults(world, self)),
         )

@@ -61,6 +61,7 @@ PUBLISHING_FAULTS: Final = (
     "subscription_paused",
     "journal_lost_at_opening",
 )
+CHANGING_FAULTS: Final = ("subscription_changed", "subscription_deleted")
 REACTING_FAULTS: Final = ("timers_cut", "reaction_paused", "new_release")
 FEW_EVENTS: Final = 4
 """Of a run, so that who is behind has to catch up: no journal of a history has as many as a run of a worker."""
@@ -167,6 +168,7 @@ def plan_of(seed: int) -> Plan:
     has_answers = plan.has_publishers and random.Random(f"{seed} answers").random() >= 0.5  # noqa: S311
     has_parking = has_answers and random.Random(f"{seed} parking").random() >= 0.5  # noqa: S311
     plan = plan._replace(has_answers=has_answers, has_parking=has_parking, most_events=most_events)
+    plan = _with_changes(plan, random.Random(f"{seed} changes"), end)  # noqa: S311
     return _with_reactions(plan, random.Random(f"{seed} reactions"), end)  # noqa: S311
 
 
@@ -205,6 +207,11 @@ def _with_publishers(plan: Plan, rng: random.Random, end: float) -> Plan:
     if not plan.has_readers or rng.random() < 0.5:
         return plan
     return _with_faults(plan._replace(has_publishers=True), PUBLISHING_FAULTS, rng, end)
+
+
+def _with_changes(plan: Plan, rng: random.Random, end: float) -> Plan:
+    """Return the plan with subscriptions that are changed or deleted; half of those with publishers without."""
+    return plan if not plan.has_publishers or rng.random() < 0.5 else _with_faults(plan, CHANGING_FAULTS, rng, end)
 
 
 def _with_reactions(plan: Plan, rng: random.Random, end: float) -> Plan:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 MOST_CUT: Final = 3  # transactions
 PAUSED_S: Final = 5.0
+OTHERS: Final[tuple[dict[str, list[str]], ...]] = (
+    {"kinds": [], "types": []},
+    {"kinds": ["counter"], "types": []},
+    {"kinds": ["gauge"], "types": ["CounterOpened", "CounterRenamed"]},
+    {"kinds": [], "types": ["Counted"]},
+)
+"""What somebody may want by a subscription later."""
 
 
 class PublishingFaults:
@@ -56,12 +63,24 @@ class PublishingFaults:
 
     def subscription_paused(self, fault: Fault) -> None:
         """Somebody pauses a subscription, and resumes it later."""
-        subscriptions = self._world.subscriptions
-        names = sorted(name for name, kept in subscriptions.all().items() if kept.record.is_active)
-        if names:
-            name = names[fault.where % len(names)]
-            subscriptions.turn(name, is_active=False)
+        if (name := self._active(fault)) is not None:
+            self._world.subscriptions.turn(name, is_active=False)
             self._faults.later(fault.size * PAUSED_S, self._resume, name)
+
+    def subscription_changed(self, fault: Fault) -> None:
+        """Somebody wants other events by a subscription that there is."""
+        if (name := self._active(fault)) is not None:
+            self._world.subscriptions.change(name, **OTHERS[(fault.where >> 4) % len(OTHERS)])
+
+    def subscription_deleted(self, fault: Fault) -> None:
+        """Somebody deletes a subscription, and puts it again later."""
+        if (name := self._active(fault)) is not None:
+            self._world.subscriptions.delete(name)
+            self._faults.later(fault.size * PAUSED_S, self._resume, name)
+
+    def _active(self, fault: Fault) -> str | None:
+        names = sorted(name for name, kept in self._world.subscriptions.all().items() if kept.record.is_active)
+        return names[fault.where % len(names)] if names else None
 
     def _resume(self, name: str) -> None:
         if not self._world.subscriptions.all()[name].record.is_active:

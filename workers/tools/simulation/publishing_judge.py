@@ -19,11 +19,13 @@ from annals.workers.tools.simulation.checker import journal_of
 from annals.workers.tools.simulation.group import KEYS
 from annals.workers.tools.simulation.plan import PARTITIONS, home_of
 from annals.workers.tools.simulation.process import GROUP
+from annals.workers.tools.simulation.subscriptions import ANSWERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from annals.schemas.subscription import Definition
+    from annals.schemas.subscription import Record as Subscription
     from annals.workers.memory.partition import Entry, Record
     from annals.workers.partitions import Key
     from annals.workers.tools.simulation.checker import Event
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 MOST_REMEDIES: Final = 6  # of one subscription
 AGAIN_S: Final = 5.0
 LOST_EVENTS: Final = ": published up to offset "
+LOST_BEHIND: Final = "the journal lost events that it has had"
 BEHIND_NONE: Final = ", behind event none, "
 RESTORED: Final = "the journal was restored from a copy of its records, and it is not known"
 
@@ -53,6 +56,7 @@ class PublishingJudge:
         self._ever: dict[tuple[str, int], list[Entry]] = {}
         self._cut: set[tuple[str, int]] = set()
         self._stopped: set[Key] = set()
+        self._lacking: set[str] = set()  # subscriptions that had events which a journal lost
         self._remedies: Counter[str] = Counter()
         self._reasons: dict[str, str] = {}
         self._acts_at = 0.0
@@ -91,13 +95,16 @@ class PublishingJudge:
         world.note(f"{name} cannot go on in {partition}: {reason}")
         world.counts["subscription stopped"] += 1
         self._reasons[name] = reason
+        if LOST_BEHIND in reason and any(partition == f"{kind}-{at}" for kind, at in self._world.given_up):
+            self._lacking.add(name)
+            return
         topics = self._topics(name)
         if not any(f"{topic}-{number} " in reason for topic, number in self._cut if topic in topics):
             world.problems.append(f"subscription stopped without a cause: {name} in {partition}: {reason}")
 
     def has_stopped(self, key: Key) -> bool:
-        """Whether a publisher of a partition has stopped."""
-        return key in self._stopped
+        """Whether nothing of a partition is delivered any more to the subscriber that answers."""
+        return key in self._stopped or ANSWERED in self._lacking
 
     def failed(self, process: Process, key: Key, error: Exception) -> None:
         """Take note of a failure that is no fault's: of the program."""
@@ -142,8 +149,8 @@ class PublishingJudge:
                         found.append(f"published elsewhere: {published.cid} to {where[0]}-{partition}")
                     has[kind, home_of(aggregate)].append(published)
             for key in KEYS:
-                wanted = _wanted(kept.record.definition, key[0], journals[key])
-                may_lack = key in self._stopped
+                wanted = _wanted(kept.record, key, journals[key])
+                may_lack = key in self._stopped or name in self._lacking
                 if kept.record.definition.delivery == STREAM:
                     lines = _compared(has[key], wanted, may_lack=may_lack)
                 else:
@@ -163,7 +170,9 @@ class PublishingJudge:
         return set() if self._world.parking is None else self._world.parking.discarded()
 
     def _paused(self) -> list[str]:
-        return [name for name, kept in self._world.subscriptions.all().items() if not kept.record.is_active]
+        """Return those that somebody should resume: nobody in a history deletes one, and puts it anew."""
+        kept = self._world.subscriptions.all()
+        return [name for name, each in kept.items() if not each.record.is_active and name not in self._lacking]
 
     def _topics(self, name: str) -> tuple[str, str]:
         return self._world.names.subscribers(name), self._world.names.progress
@@ -191,10 +200,9 @@ def _read(record: Record) -> tuple[str, bytes, Published]:
     return kind, key, Published(headers["ce_id"], says)
 
 
-def _wanted(definition: Definition, kind: str, chains: dict[str, list[Event]]) -> list[Published]:
+def _wanted(record: Subscription, key: Key, chains: dict[str, list[Event]]) -> list[Published]:
     """Return the records that a subscription should have of a journal, in its order."""
-    if definition.kinds and kind not in definition.kinds:
-        return []
+    kind = key[0]
     events = [event for chain in chains.values() for event in chain]
     return [
         Published(
@@ -208,8 +216,20 @@ def _wanted(definition: Definition, kind: str, chains: dict[str, list[Event]]) -
             ),
         )
         for event in sorted(events, key=lambda event: event.offset)
-        if not definition.types or event.block["type"] in definition.types
+        if _wants(_definition_at(record, key, event.offset), kind, event.block["type"])
     ]
+
+
+def _definition_at(record: Subscription, key: Key, offset: int) -> Definition:
+    """Return the definition that an event is judged by: the first one that held up to a later offset."""
+    kind, partition = key
+    former = (each.definition for each in record.former if offset < each.until[kind][partition])
+    return next(former, record.definition)
+
+
+def _wants(definition: Definition, kind: str, event: str) -> bool:
+    is_of_kind = not definition.kinds or kind in definition.kinds
+    return is_of_kind and (not definition.types or event in definition.types)
 
 
 def _delivered(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import structs
 
+from annals.agents.publishing.administration import deleted, put
 from annals.agents.publishing.ports import Kept
 from annals.schemas.progress import Progress, encode_progress, progress_key
 from annals.schemas.subscription import Definition, Record, Retry
@@ -80,10 +81,22 @@ class SimulatedSubscriptions:
             self.put(ANSWERED, delivery="acknowledged", retry=retry, max_in_flight=8)
 
     def turn(self, name: str, *, is_active: bool) -> None:
-        """Pause a subscription, or resume it."""
+        """Pause a subscription, or resume it; put one again that was deleted."""
         record = self._all[name].record
         status = "active" if is_active else "paused"
-        self._keep(structs.replace(record, definition=structs.replace(record.definition, status=status)))
+        definition = structs.replace(record.definition, status=status)
+        self._keep(structs.replace(record, definition=definition, is_deleted=record.is_deleted and not is_active))
+
+    def change(self, name: str, **other: Any) -> None:
+        """Put a subscription otherwise: from where the journals end on, it wants other events."""
+        kept, names, logs = self._all[name], self._world.names, self._world.model.logs
+        ends = {kind: [logs[names.events(kind), each].end for each in range(PARTITIONS)] for kind in KINDS}
+        changed = put(kept, structs.replace(kept.record.definition, **other), {}, ends, {}, has_topic=True)
+        self._keep(changed.record)
+
+    def delete(self, name: str) -> None:
+        """Delete a subscription; its topic stays."""
+        self._keep(deleted(self._all[name].record, {}))
 
     def _keep(self, record: Record) -> None:
         self._changes += 1

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import signal
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.workers.tools.simulation.history import run
 from annals.workers.tools.simulation.plan import plan_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from annals.workers.tools.simulation.history import History
+
+AT_ONCE: Final = 10  # histories that a process is given
 
 
 class Survey(NamedTuple):
@@ -36,18 +43,41 @@ def silent(done: int) -> None:
     del done
 
 
-def survey(first: int, seeds: int, progress: Callable[[int], None] = silent) -> Survey:
-    """Let the histories of some seeds happen; progress: is told how many are done."""
+def survey(first: int, seeds: int, progress: Callable[[int], None] = silent, processes: int = 1) -> Survey:
+    """Let the histories of some seeds happen; progress: is told how many are done; processes: they share the work."""
     digest, counts = hashlib.sha256(), Counter[str]()
     failures: list[History] = []
     commands, seconds = 0, 0.0
-    for done, seed in enumerate(range(first, first + seeds), 1):
-        history = run(plan_of(seed))
-        digest.update(history.digest)
-        counts.update(history.counts)
-        commands += len(history.plan.commands)
-        seconds += history.seconds
-        if history.problems:
-            failures.append(history)
-        progress(done)
+    with _histories(range(first, first + seeds), processes) as histories:
+        for done, history in enumerate(histories, 1):
+            digest.update(history.digest)
+            counts.update(history.counts)
+            commands += len(history.plan.commands)
+            seconds += history.seconds
+            if history.problems:
+                failures.append(history)
+            progress(done)
     return Survey(seeds, failures, digest.hexdigest(), counts, commands, seconds)
+
+
+@contextmanager
+def _histories(seeds: range, processes: int) -> Iterator[Iterator[History]]:
+    """Have the histories of seeds, in the order of the seeds."""
+    if processes == 1:
+        yield map(_history_of, seeds)
+        return
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (logging.root.manager.disable,))
+    try:
+        yield pool.map(_history_of, seeds, chunksize=AT_ONCE)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(disabled: int) -> None:
+    """Log what the parent logs, and leave Ctrl-C, which reaches all processes of a terminal, to it."""
+    logging.disable(disabled)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _history_of(seed: int) -> History:
+    return run(plan_of(seed))

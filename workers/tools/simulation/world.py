@@ -193,6 +193,8 @@ class World:
             "not published", HEALED_WITHIN_S, self.publishing.behind, self._look_at_publishers
         ):
             self.problems += self.publishing.differences()
+        if self.plan.has_reactions:  # a timer may have fired meanwhile
+            await self._ends("unanswered", HEALED_WITHIN_S, self.unanswered, self.person.look)
 
     async def _ends(
         self, what: str, within_s: float, behind: Callable[[], list[str]], look: Callable[[], Awaitable[None]]

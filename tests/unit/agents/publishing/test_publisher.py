@@ -23,6 +23,7 @@ from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.read import settled_ends
 from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.publishing.log import KafkaPublishLog
 from chained import chain
 from following import Clock, until
 from publishing import EVENTS, NAMES, Counts, Mortal, World, at_each_step, eventually, progress_of, shown
@@ -215,6 +216,31 @@ async def test_a_kind_that_is_added_where_nothing_was_published_yet_loses_no_eve
     former = Former(Definition("one", kinds=["organization"], delivery=delivery), {"person": [2]})
     kinds = {"kinds": ["organization", "person"], "delivery": delivery}
     world.subscriptions.set("one", definition=kinds, begin={"organization": [0]}, former=[former])
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "one", 3))
+    assert await world.cids("one") == shown(events[2:])
+
+
+@pytest.mark.parametrize("delivery", ["stream", "acknowledged"])
+async def test_a_kind_that_is_added_while_the_first_publisher_opens_loses_no_event(delivery, monkeypatch):
+    """Goes red when who wanted the kind before is asked, and where the journal ends only then."""
+    world = World("one")
+    events = [event for number in range(5) for event in chain(f"p-{number}", 1)]
+    world.journal.append(events[:2])
+    organizations = {"kinds": ["organization"], "delivery": delivery}
+    world.subscriptions.set("one", definition=organizations, begin={"organization": [0]})
+    former = Former(Definition("one", **organizations), {"person": [2]})
+    progress = KafkaPublishLog.progress
+
+    async def changed_meanwhile(self, **asked):
+        found = await progress(self, **asked)
+        if len(world.journal.records) == 2:
+            both = {**organizations, "kinds": ["organization", "person"]}
+            world.subscriptions.set("one", definition=both, begin={"organization": [0]}, former=[former])
+            world.journal.append(events[2:])
+        return found
+
+    monkeypatch.setattr(KafkaPublishLog, "progress", changed_meanwhile)
     async with world.shard() as shard, world.publisher(shard):
         await eventually(lambda: has(world, "one", 3))
     assert await world.cids("one") == shown(events[2:])
