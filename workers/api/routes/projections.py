@@ -331,7 +331,6 @@ class ProjectionRoutes:
             handler,
             status=202,
             answers_with=(LOCATION,),
-            is_administrative=True,
         )
 
     def _done(self, verb: str, summary: str, parameters: type[Struct], handler: Handler) -> Route:
@@ -345,7 +344,6 @@ class ProjectionRoutes:
             ProjectionStatus,
             handler,
             problems=(409,),
-            is_administrative=True,
         )
 
 
