@@ -2,7 +2,7 @@
 
     bench/mutants.py [MODULE ...]
 
-Modules are files of the four folders; by default those of MODULES. All happens in a copy, which the
+Modules are files of `schemas`, `topics` or `agents`; by default those of MODULES. All happens in a copy, which the
 tests import by PYTHONPATH, so that an interrupted run leaves nothing behind. The exit status is 1 where a mutant
 survived that bench/MUTANTS.md does not judge.
 """
@@ -36,23 +36,13 @@ MODULES: Final = {
     "agents/deciding/comparison.py": ("test_agreement.py", "test_person.py"),
     "agents/deciding/machine.py": ("test_machine.py",),
     "agents/due_index.py": ("test_due_index.py",),
-    "agents/publishing/delivering/answers.py": ("test_answers.py",),
     "agents/publishing/delivering/back_off.py": ("test_deliveries.py",),
-    "agents/publishing/delivering/choosing.py": ("test_parked_of_any_key.py", "test_api_set_aside.py"),
-    "agents/publishing/delivering/machine.py": ("test_deliveries.py",),
-    "agents/reacting/processes.py": ("test_processes.py", "test_reactor.py"),
-    "agents/reading/following/losses.py": ("test_losses_of_readers.py",),
-    "agents/reading/projecting/versions.py": ("test_projection_versions.py",),
-    "agents/reading/streams/rekeyed_fold.py": ("test_rekeyed_fold.py",),
+    "agents/reacting/processes.py": ("test_processes.py",),
     "agents/writing/shards/command_queue.py": ("test_command_queue.py", "test_shard.py"),
     "agents/writing/batches/decision_plan.py": ("test_batch.py", "test_shard.py"),
-    "schemas/ack.py": ("test_answers.py",),
-    "schemas/delivery.py": ("test_deliveries.py",),
     "schemas/journal_reader.py": ("test_journal_reader.py",),
     "schemas/progress.py": ("test_progress.py",),
-    "schemas/settlement.py": ("test_dead_letters.py",),
     "topics/keys.py": ("test_topic_keys.py",),
-    "workers/kafka/group/assignor.py": ("test_assignor.py",),
 }
 # In these modules `|` stands in annotations alone, which nothing evaluates.
 LEFT_OUT: Final = ["core/ReplaceBinaryOperator_BitOr_.*"]
@@ -87,7 +77,7 @@ def survivors_of(copy: Path, module: str) -> list[str]:
     Raises:
         SystemExit: the tests are red without a mutant, or green with one that is planted.
     """
-    file, tests = copy / module, list(map(str, _found(copy, MODULES[module])))
+    file, tests = copy / module, [f"tests/unit/{name}" for name in _found(copy, MODULES[module])]
     address = copy / "warm.socket"
     command = [sys.executable, str(WARM), "ask", str(address)]
     text = file.read_text()
@@ -152,7 +142,7 @@ def _was_run(result: dict[str, object] | None) -> bool:
 
 
 def _found(copy: Path, names: tuple[str, ...]) -> list[Path]:
-    return [next((copy / "tests").rglob(name)).relative_to(copy) for name in names]
+    return [next((copy / "tests/unit").rglob(name)).relative_to(copy / "tests/unit") for name in names]
 
 
 def _links(source: Path) -> dict[str, bool]:
