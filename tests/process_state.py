@@ -4,7 +4,6 @@ What they do not give back - a signal's handler, a variable, a level of a logger
 day in one order: these fail, or pass for it.
 """
 
-import asyncio
 import gc
 import logging
 import os
@@ -32,7 +31,6 @@ def process_state() -> dict[str, Any]:
     """What there is now, by name."""
     found: dict[str, Any] = {
         "the working directory": Path.cwd(),
-        "the policy of event loops": type(asyncio.get_event_loop_policy()),
         "the filters of warnings": list(warnings.filters),
         "the collector": (gc.isenabled(), gc.get_threshold()),
         "the depth of recursion": sys.getrecursionlimit(),

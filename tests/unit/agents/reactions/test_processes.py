@@ -289,3 +289,29 @@ def test_rows_of_another_version_say_nothing():
         processes.take(event, is_quiet=False)
         kept = msgspec.json.decode(processes.changes().rows[state_key(process)], type=StateRow)
         assert bytes(kept.state) == (b'{"count":7}' if version == 1 else b'{"count":1}')
+
+
+def test_commands_of_timers_of_one_name_and_time_have_ids_of_their_own_in_each_process_and_reaction():
+    """Else the second one is taken for the first one, sent again: its command is never decided."""
+
+    def ids_of(**changes):
+        reaction = made(by_timer, **changes)
+        processes = Processes(reaction, REGISTRY["person"])
+        for event in given_reaction(reaction).events([("p-1", ADA, at_second(0)), ("p-2", ADA, at_second(0))]):
+            processes.take(event, is_quiet=False)
+        processes.fire(at_second(10), 10)
+        return [msgspec.json.decode(each.value)["id"] for each in processes.changes().commands]
+
+    found = [*ids_of(), *ids_of(name="another")]
+    assert len(set(found)) == len(found) == 4
+
+
+def test_the_size_of_commands_is_that_of_all_that_were_not_asked_for_yet():
+    processes, events = processes_of(lambda state, _: Reacted(state, [RENAME]), ("p-1", 0), ("p-2", 0), ("p-1", 1))
+    for event in events[:2]:
+        processes.take(event, is_quiet=False)
+    size = processes.command_bytes
+    commands = processes.changes().commands
+    assert (size, len(commands)) == (sum(len(each.value) for each in commands), 2)
+    processes.take(events[2], is_quiet=False)
+    assert processes.command_bytes == len(processes.changes().commands[0].value)
