@@ -36,6 +36,8 @@ MODULES: Final = {
     "agents/deciding/comparison.py": ("test_agreement.py", "test_person.py"),
     "agents/deciding/machine.py": ("test_machine.py",),
     "agents/due_index.py": ("test_due_index.py",),
+    "agents/publishing/delivering/back_off.py": ("test_deliveries.py",),
+    "agents/reacting/processes.py": ("test_processes.py",),
     "agents/writing/shards/command_queue.py": ("test_command_queue.py", "test_shard.py"),
     "agents/writing/batches/decision_plan.py": ("test_batch.py", "test_shard.py"),
     "schemas/journal_reader.py": ("test_journal_reader.py",),

@@ -18,6 +18,7 @@ import lanes
 from annals.workers.tools.broker import Broker, BrokerError
 from annals.workers.tools.broker.sharing import share_classes
 from garbage import pytest_collection_finish, pytest_runtest_teardown  # noqa: F401 - hooks
+from process_state import left_behind, process_state
 
 # No deadline, and no check how fast examples are made: a shared machine under coverage is slow now and then, and a test
 # that is right must not fail for it.
@@ -93,6 +94,15 @@ def pytest_configure() -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> lanes.Lanes | None:
     """Hand whole files out in an order and to processes by what they do; None for any other way to distribute tests."""
     return lanes.Lanes(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def process_as_it_was() -> Iterator[None]:
+    """The tests of a file leave what all tests of the process share as they found it, or its last one fails."""
+    before = process_state()
+    yield
+    left = left_behind(before, process_state())
+    assert not left, "; ".join(left)
 
 
 @pytest.fixture(scope="session")

@@ -164,7 +164,6 @@ def decides(
         handler,
         body=body,
         status=202,
-        is_administrative=True,
         **told,
     )
 

@@ -79,7 +79,8 @@ def annals() -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit; no failure that an operator can cause shows a traceback."""
     # Without a handler Python prints the libraries' warnings bare; the worker puts its own in this one's place.
-    logging.getLogger().addHandler(logging.NullHandler())
+    if not logging.getLogger().handlers:
+        logging.getLogger().addHandler(logging.NullHandler())
     has_output = guard_streams()
     try:
         if not has_output:

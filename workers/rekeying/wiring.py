@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from annals.agents.folding.damage import DamageCounter
     from annals.agents.ports import Clock
     from annals.agents.reading.ports import JournalPartition, JournalSource
+    from annals.agents.reading.read_models.read_models import ReadModels
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.partitions import Actor, Key
-    from annals.workers.projections.wiring import ProjectionWiring
     from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
     from annals.workers.settings import Settings
 
@@ -95,7 +95,8 @@ class RekeyedProjections:
         options: Mapping[str, Any],
         deciders: Mapping[str, Decider[Any]],
         partitions: Mapping[str, int],
-        projections: ProjectionWiring,
+        models: ReadModels,
+        on_found: Callable[[str, int], None],
         damages: Callable[[str], DamageCounter],
         clock: Clock,
         metrics: RekeyingProjectionMetrics,
@@ -103,21 +104,23 @@ class RekeyedProjections:
     ) -> None:
         """Take the settings, a client to ask with, aiokafka client options, each kind's partitions, and so on.
 
-        projections: all that there are, and who is told of a stream that was found. damages: of a place's stores.
+        on_found: takes the place of each stream once it is found, and how many partitions it has. damages: of a place's
+        stores.
         """
         self._settings = settings
         self._client = client
         self._options = options
         self._deciders = deciders
         self._journals = partitions
-        self._projections = projections
+        self._models = models
+        self._on_found = on_found
         self._budget = StoreBudget(CACHE_BYTES, CACHE_BYTES)
         self._damages = damages
         self._clock = clock
         self._metrics = metrics
         self._invalid = invalid
         self._names = TopicNames(settings.topic_prefix)
-        known = [versions[-1].stream for versions in projections.models.projections.values()]
+        known = [versions[-1].stream for versions in models.projections.values()]
         self._streams = {stream.place: stream for stream in known if stream is not None and stream.kind in deciders}
         self._counts: dict[str, int] = {}
         self._shards: dict[Key, RekeyedShard] = {}
@@ -201,7 +204,7 @@ class RekeyedProjections:
 
     def _found(self, stream: Rekeyed, partitions: int) -> None:
         self._counts[stream.place] = partitions
-        self._projections.add_stream(stream.place, partitions)
+        self._on_found(stream.place, partitions)
 
     def _copier(self, stream: Rekeyed, source: JournalSource, journal: JournalPartition) -> Reactor:
         """Return what copies the events of a reading shard to a stream."""
@@ -255,8 +258,8 @@ class RekeyedProjections:
             self._clock,
             self._damages(stream.place),
             StreamMetrics(self._metrics, stream.name, partition),
-            partial(self._projections.models.followers, stream.place),
-            self._projections.models.ask_rows,
+            partial(self._models.followers, stream.place),
+            self._models.ask_rows,
         )
         self._shards[stream.place, partition] = shard
         return StreamActor(shard, self._forget)

@@ -19,6 +19,10 @@ from aiohttp.web_protocol import RequestHandler
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiohttp import web
+
+    AnswerOf = Callable[[web.BaseRequest, int, BaseException | None], web.StreamResponse]
+
 LONGEST_LINE: Final = 8 << 10  # of the request's first line, and of each header
 MOST_HEADERS: Final = 100
 LINGER_S: Final = 1.0
@@ -47,17 +51,18 @@ class UnknownMethodError(BadHttpMethod):
 
 
 class HttpProtocol(RequestHandler):
-    """Hands an `UnknownMethodError` to `handle_error` where the parser only says that the method is bad.
+    """Answers what is no HTTP, and an `UnknownMethodError` where the parser only says that the method is bad.
 
     A client that has shut its side is answered what it has asked, and the connection closed behind that. One that sends
     what is no HTTP has a moment to take the answer before the connection is closed: whatever it sends yet is passed
     over.
     """
 
-    __slots__ = ("_has_left", "_is_answering", "_is_shut", "_last_body", "on_answered")
+    __slots__ = ("_answer_of", "_has_left", "_is_answering", "_is_shut", "_last_body", "on_answered")
 
-    def __init__(self, manager: Any, **options: Any) -> None:
-        """Take aiohttp's server, and more options of its protocol."""
+    def __init__(self, manager: Any, answer_of: AnswerOf, **options: Any) -> None:
+        """Take aiohttp's server, what answers a request that failed by no handler's doing, and aiohttp's options."""
+        self._answer_of = answer_of
         super().__init__(
             manager,
             access_log=cast("Any", None),
@@ -96,6 +101,21 @@ class HttpProtocol(RequestHandler):
     def is_paused(self) -> bool:
         """Whether aiohttp wants to hear nothing now."""
         return bool(self._reading_paused or self._buffer_paused)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return what is wrong; the connection is closed behind it."""
+        del message
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        response = self._answer_of(request, status, exc)
+        response.force_close()
+        return response
 
     def data_received(self, data: bytes) -> None:
         """Take what a client says."""

@@ -6,6 +6,7 @@ Faust's own server is off: it shows tables and statistics to whoever asks.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -100,8 +101,8 @@ class WebServer:
         await self._runner.setup()
         assert self._runner.server is not None  # noqa: S101 - `setup` made it
         # not by aiohttp's own site: it takes connections without a bound
-        server, loop = self._runner.server, asyncio.get_running_loop()
-        factory = self._connections.guard(lambda: _Protocol(server, app.router, loop=loop))
+        server, loop, answer_of = self._runner.server, asyncio.get_running_loop(), partial(_answer_of, app.router)
+        factory = self._connections.guard(lambda: PacedProtocol(server, answer_of, loop=loop))
         self._listening, port = await listen(factory, self._host, self._port)
         return port
 
@@ -140,40 +141,18 @@ class WebServer:
         return web.Response(body=as_text(own, families), headers={"content-type": PROMETHEUS})
 
 
-class _Protocol(PacedProtocol):
-    """aiohttp's protocol; a method that it does not know is answered as every other wrong one."""
-
-    __slots__ = ("_router",)
-
-    def __init__(self, manager: web.Server, router: web.UrlDispatcher, **options: Any) -> None:
-        super().__init__(manager, **options)
-        self._router = router
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Return what is wrong, as text; the connection is closed behind it."""
-        del message
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun")
-        if status >= _DEFECT:
-            _logger.error("a request failed by a defect", path=request.path, exc_info=exc)
-        response = self._answer_of(status, exc)
-        response.force_close()
-        return response
-
-    def _answer_of(self, status: int, error: BaseException | None) -> web.Response:
-        if status >= _DEFECT:
-            return web.Response(status=status, text=f"{status}: this request failed by a defect; the log has it")
-        if not isinstance(error, UnknownMethodError):
-            return web.Response(status=status, text=f"{status}: {what_is_wrong(error)}")
-        if allowed := _methods(self._router, error.target.partition("?")[0]):
-            return web.Response(status=405, text="405: Method Not Allowed", headers={"allow": ",".join(allowed)})
-        return web.Response(status=404, text="404: Not Found")
+def _answer_of(
+    router: web.UrlDispatcher, request: web.BaseRequest, status: int, error: BaseException | None
+) -> web.Response:
+    """Return what is wrong, as text; a method that the parser does not know is answered as every other wrong one."""
+    if status >= _DEFECT:
+        _logger.error("a request failed by a defect", path=request.path, exc_info=error)
+        return web.Response(status=status, text=f"{status}: this request failed by a defect; the log has it")
+    if not isinstance(error, UnknownMethodError):
+        return web.Response(status=status, text=f"{status}: {what_is_wrong(error)}")
+    if allowed := _methods(router, error.target.partition("?")[0]):
+        return web.Response(status=405, text="405: Method Not Allowed", headers={"allow": ",".join(allowed)})
+    return web.Response(status=404, text="404: Not Found")
 
 
 def _methods(router: web.UrlDispatcher, path: str) -> list[str]:

@@ -13,7 +13,7 @@ from annals.agents.defects import Defect
 from annals.agents.writing.batches.batch import Tally
 from annals.agents.writing.shard_id import ShardId
 from annals.workers.decision_log import DecisionLog
-from annals.workers.logs import HARMLESS, PASSING, Unremarkable, configure_logs
+from annals.workers.logs import HARMLESS, PASSING, QUIET, Unremarkable, configure_logs
 from annals.workers.repeats import LONGEST, MOST_LINES, OURS, WINDOW_S, Repeats
 from annals.workers.settings import Settings
 
@@ -21,9 +21,11 @@ from annals.workers.settings import Settings
 @pytest.fixture(autouse=True)
 def logs_as_they_were() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in (None, *QUIET)}
     yield
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     structlog.reset_defaults()
 
 

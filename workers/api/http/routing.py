@@ -93,7 +93,6 @@ class Route:
     types; None: none. other_answers: by status. problems: the statuses of its problems beside those that every route
     has. content_types: of the answer, beside JSON. headers, answers_with: of the request, and of the answer, which are
     its own, each with what it says.
-    is_administrative: recorded durably before it is answered.
     is_stream: has no deadline. is_conditional: who has the answer, by its ETag, is answered 304.
     """
 
@@ -112,10 +111,14 @@ class Route:
     headers: tuple[tuple[str, str], ...] = ()
     answers_with: tuple[tuple[str, str], ...] = ()
     most_body_bytes: int = 1 << 20
-    is_administrative: bool = False
     is_stream: bool = False
     is_conditional: bool = False
     is_described: bool = True
+
+    @property
+    def is_administrative(self) -> bool:
+        """Whether a call is recorded durably before it is answered: all that only administrators may do."""
+        return self.scope is Scope.ADMIN
 
     @property
     def path_names(self) -> tuple[str, ...]:

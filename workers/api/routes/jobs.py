@@ -114,7 +114,6 @@ class JobRoutes:
                 body=ReplayRequest,
                 status=202,
                 answers_with=(LOCATION,),
-                is_administrative=True,
             ),
             Route(
                 "GET", REPLAYS, Scope.READ, "All replays, the newest first.", PageParameters, ReplayPage, self.replays
@@ -185,9 +184,7 @@ class JobRoutes:
         return await self._jobs.cancel(record.id) or record
 
     def _cancel(self, path: str, summary: str, answer: type[Struct], handler: Handler) -> Route:
-        return Route(
-            "DELETE", f"{path}/{{id}}", Scope.ADMIN, summary, One, answer, handler, status=202, is_administrative=True
-        )
+        return Route("DELETE", f"{path}/{{id}}", Scope.ADMIN, summary, One, answer, handler, status=202)
 
 
 def job_status(record: JobRecord) -> JobStatus:

@@ -332,7 +332,6 @@ class ProjectionRoutes:
             handler,
             status=202,
             answers_with=(LOCATION,),
-            is_administrative=True,
         )
 
     def _done(self, verb: str, summary: str, parameters: type[Struct], handler: Handler) -> Route:
@@ -346,7 +345,6 @@ class ProjectionRoutes:
             ProjectionStatus,
             handler,
             problems=(409,),
-            is_administrative=True,
         )
 
 

@@ -141,7 +141,6 @@ class ReactionRoutes:
             Reaction,
             handler,
             answers_with=(LOCK,),
-            is_administrative=True,
         )
 
 

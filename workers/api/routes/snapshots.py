@@ -102,7 +102,6 @@ class SnapshotRoutes:
                 Snapshot,
                 self.keep,
                 status=201,
-                is_administrative=True,
             ),
             Route(
                 "DELETE",
@@ -113,7 +112,6 @@ class SnapshotRoutes:
                 None,
                 self.drop,
                 status=204,
-                is_administrative=True,
             ),
         )
 

@@ -170,7 +170,6 @@ class SubscriptionRoutes:
                 problems=(409, 412, 422),
                 headers=(IF_MATCH,),
                 answers_with=(LOCK,),
-                is_administrative=True,
             ),
             Route(
                 "DELETE",
@@ -183,7 +182,6 @@ class SubscriptionRoutes:
                 status=204,
                 problems=(412, 422),
                 headers=(IF_MATCH,),
-                is_administrative=True,
             ),
             self._done("pause", "Publish nothing more for a subscription until it is resumed.", self.pause),
             self._done("resume", "Go on with a subscription where it stopped.", self.resume),
@@ -232,7 +230,6 @@ class SubscriptionRoutes:
             handler,
             problems=(422,),
             answers_with=(LOCK,),
-            is_administrative=True,
         )
 
 

@@ -104,32 +104,10 @@ class _Server(web.Server):
         self._router = router
 
     def __call__(self) -> HttpProtocol:
-        return _Protocol(self, self._router, loop=asyncio.get_running_loop())
+        return HttpProtocol(self, self._answer_of, loop=asyncio.get_running_loop())
 
-
-class _Protocol(HttpProtocol):
-    """aiohttp's protocol, its own errors as problems."""
-
-    __slots__ = ("_router",)
-
-    def __init__(self, manager: web.Server, router: Router, **options: Any) -> None:
-        super().__init__(manager, **options)
-        self._router = router
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Return a problem; the connection is closed behind it."""
-        del message
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun")
-        response = problem_response(self._problem_of(status, exc), request_id_of(request))
-        response.force_close()
-        return response
+    def _answer_of(self, request: web.BaseRequest, status: int, error: BaseException | None) -> web.Response:
+        return problem_response(self._problem_of(status, error), request_id_of(request))
 
     def _problem_of(self, status: int, error: BaseException | None) -> Problem:
         if status >= 500:

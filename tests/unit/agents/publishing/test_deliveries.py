@@ -30,6 +30,7 @@ from annals.schemas.delivery import (
 )
 from annals.schemas.subscription import Retry
 
+OLD = "https://old.example"
 RETRY = Retry(max_attempts=2, first_delay_ms=100, max_delay_ms=1_000, ack_timeout_ms=50)
 
 
@@ -216,6 +217,7 @@ def test_what_is_parked_is_replayed_with_further_attempts_or_discarded():
 def test_full_jitter_draws_from_the_whole_range_up_to_a_limit():
     assert [back_off_ms(RETRY, tries, 0.999) for tries in (1, 2, 3, 4, 5, 1_000)] == [99, 199, 399, 799, 999, 999]
     assert back_off_ms(RETRY, 3, 0.0) == 0
+    assert back_off_ms(RETRY, 0, 0.999) == 99, "of one that was never tried"
     assert NONE < 0
 
 
@@ -270,9 +272,36 @@ def test_what_a_clock_wrote_that_is_ahead_waits_as_long_as_it_was_to_from_now_on
 def test_what_was_due_before_the_time_it_was_written_at_is_due_now(at, due):
     """Goes red when a row of a stranger becomes one of ours that nobody can read: due before 1970."""
     ahead = structs.replace(waiting_row(1), at=at, due=due)
+    assert waiting_now(ahead, RETRY, None, at) == ahead, "it is of no later time"
     now = waiting_now(ahead, RETRY, None, 10)
     assert (now.at, now.due) == (10, 10)
     assert decode_row(row_key(now).encode(), encode_row(now)) == now
+
+
+@pytest.mark.parametrize("state", [WAITING, IN_FLIGHT])
+@pytest.mark.parametrize("endpoint", ["https://new.example", None])
+def test_what_was_posted_to_another_endpoint_is_due_at_once_as_if_nothing_had_been_answered(state, endpoint):
+    row = structs.replace(waiting_row(1), state=state, at=7, due=900, reason="http_503", is_drawn=True, endpoint=OLD)
+    assert waiting_now(row, RETRY, endpoint, 10) == structs.replace(
+        row, state=WAITING, due=7, reason=None, is_drawn=False, endpoint=None
+    )
+    assert waiting_now(row, RETRY, OLD, 10) == row
+
+
+@pytest.mark.parametrize("state", [PARKED, DISCARDED])
+def test_what_does_not_wait_is_of_no_endpoint_and_no_policy(state):
+    row = structs.replace(waiting_row(1), state=state, at=7, due=90_000, is_drawn=True, endpoint=OLD)
+    assert waiting_now(row, RETRY, "https://new.example", 10) == row
+
+
+def test_a_drawn_delay_is_cut_where_it_is_longer_than_the_policy_allows_from_its_own_time_on():
+    shorter = Retry(first_delay_ms=1, max_delay_ms=30)
+    row = structs.replace(waiting_row(1), at=22, due=52, is_drawn=True)
+    for due in (40, 52):
+        assert waiting_now(structs.replace(row, due=due), shorter, None, 60).due == due, "30 ms from 22 on, or less"
+    assert waiting_now(structs.replace(row, due=53), shorter, None, 60) == row
+    posted = structs.replace(row, state=IN_FLIGHT, due=53)
+    assert waiting_now(posted, shorter, None, 60) == posted, "until its attempt is over"
 
 
 async def test_of_what_a_clock_wrote_that_is_ahead_only_what_waits_is_written_again():

@@ -19,7 +19,7 @@ from annals.agents.reactions.reaction import (
 )
 from annals.schemas.commands import command
 from annals.schemas.kinds import person
-from annals.schemas.reaction_rows import ProcessId, TimerRow, decode_timer
+from annals.schemas.reaction_rows import ProcessId, StateRow, TimerRow, decode_timer, state_key, timer_key
 from annals.testing import given_reaction
 
 ADA = person.PersonRegistered(name="Ada")
@@ -221,3 +221,97 @@ def test_a_timers_row_with_another_list_of_deployments_is_none(via):
     row = {"version": 1, "due": "2026-01-01T00:00:00.000000Z", "cause": "c", "correlation_id": None, "via": via}
     with pytest.raises(msgspec.ValidationError):
         decode_timer(msgspec.json.encode(row))
+
+
+def at_second(second):
+    return f"2026-01-01T00:00:{second:02}.000000Z"
+
+
+def processes_of(react, *events):
+    """Processes of a reaction, and events of persons: each a person's id and the second at which it was recorded."""
+    first = made(react)
+    said = [(aggregate_id, ADA, at_second(second)) for aggregate_id, second in events]
+    return Processes(first, REGISTRY["person"]), given_reaction(first).events(said)
+
+
+def test_a_timer_for_the_moment_of_an_event_fires_before_it_and_so_does_one_that_it_sets_for_that_moment():
+    seen = []
+
+    def react(state, event):
+        seen.append(event.message.name)
+        return Reacted(state, timers=[at(name, at_second(10)) for name in {"Ada": "a", "a": "b"}.get(seen[-1], "")])
+
+    processes, (first, second) = processes_of(react, ("p-1", 0), ("p-1", 10))
+    processes.take(first, is_quiet=False)
+    processes.take(second, is_quiet=False)
+    assert seen[:4] == ["Ada", "a", "b", "Ada"]
+
+
+def by_timer(state, event):
+    return Reacted(state, [RENAME]) if isinstance(event.message, TimerFired) else Reacted(state, timers=[after("t", 5)])
+
+
+def test_timers_that_fire_before_an_event_send_nothing_where_that_is_to_send_nothing():
+    processes, (first, second) = processes_of(by_timer, ("p-1", 0), ("p-1", 10))
+    processes.take(first, is_quiet=False)
+    processes.take(second, is_quiet=True)
+    changes = processes.changes()
+    assert (changes.fired, changes.commands) == (1, [])
+
+
+@pytest.mark.parametrize(("quiet_until", "sent"), [(4, 1), (5, 0), (6, 0)])
+def test_a_timer_that_was_set_in_quiet_sends_nothing_up_to_a_time(quiet_until, sent):
+    processes, (first,) = processes_of(by_timer, ("p-1", 0))
+    processes.take(first, is_quiet=True)
+    assert not processes.fire(at_second(10), 10, quiet_due=at_second(quiet_until))
+    changes = processes.changes()
+    assert (changes.fired, len(changes.commands)) == (1, sent)
+
+
+def test_how_far_timers_have_fired_is_the_latest_time_however_they_come():
+    processes, (late, early, behind_late, behind_early) = processes_of(
+        by_timer, ("p-1", 10), ("p-2", 0), ("p-1", 20), ("p-2", 21)
+    )
+    for event in (late, early, behind_late, behind_early):
+        processes.take(event, is_quiet=False)
+    assert processes.due_until == at_second(15)
+
+
+def test_rows_of_another_version_say_nothing():
+    process = ProcessId("p-1", "")
+    row = TimerRow(1, at_second(5), "cid", None)
+    for version in (1, 2):
+        processes, (event,) = processes_of(lambda state, _: Reacted(Seen(state.count + 1)), ("p-1", 0))
+        state = StateRow(version, msgspec.Raw(b'{"count":6}'))
+        processes.load(state_key(process), msgspec.json.encode(state))
+        processes.load(timer_key(process, "t"), msgspec.json.encode(msgspec.structs.replace(row, version=version)))
+        assert processes.timers == (version == 1)
+        processes.take(event, is_quiet=False)
+        kept = msgspec.json.decode(processes.changes().rows[state_key(process)], type=StateRow)
+        assert bytes(kept.state) == (b'{"count":7}' if version == 1 else b'{"count":1}')
+
+
+def test_commands_of_timers_of_one_name_and_time_have_ids_of_their_own_in_each_process_and_reaction():
+    """Else the second one is taken for the first one, sent again: its command is never decided."""
+
+    def ids_of(**changes):
+        reaction = made(by_timer, **changes)
+        processes = Processes(reaction, REGISTRY["person"])
+        for event in given_reaction(reaction).events([("p-1", ADA, at_second(0)), ("p-2", ADA, at_second(0))]):
+            processes.take(event, is_quiet=False)
+        processes.fire(at_second(10), 10)
+        return [msgspec.json.decode(each.value)["id"] for each in processes.changes().commands]
+
+    found = [*ids_of(), *ids_of(name="another")]
+    assert len(set(found)) == len(found) == 4
+
+
+def test_the_size_of_commands_is_that_of_all_that_were_not_asked_for_yet():
+    processes, events = processes_of(lambda state, _: Reacted(state, [RENAME]), ("p-1", 0), ("p-2", 0), ("p-1", 1))
+    for event in events[:2]:
+        processes.take(event, is_quiet=False)
+    size = processes.command_bytes
+    commands = processes.changes().commands
+    assert (size, len(commands)) == (sum(len(each.value) for each in commands), 2)
+    processes.take(events[2], is_quiet=False)
+    assert processes.command_bytes == len(processes.changes().commands[0].value)

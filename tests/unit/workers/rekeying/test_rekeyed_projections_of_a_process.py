@@ -1,7 +1,6 @@
 """The re-keyed projections of a process, wired: which partitions it folds, what it says, and what it waits for."""
 
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -9,8 +8,7 @@ from prometheus_client import CollectorRegistry
 from annals.agents.aggregates import REGISTRY
 from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reading.ports import NotReadyError
-from annals.agents.reading.projecting.versions import followed, newest
-from annals.agents.reading.queries.rows import RowReader
+from annals.agents.reading.read_models.read_models import ReadModels
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.invalid_records import InvalidRecords
 from annals.workers.reading.restore_point import KafkaRangedJournal
@@ -20,6 +18,7 @@ from annals.workers.rekeying.wiring import RekeyedProjections
 from annals.workers.settings import Settings
 from chained import chain
 from following import Damages, run_meanwhile, until
+from projecting import Group, Topic
 from publishing import eventually
 from rekeyed_rows import GATHERED, PLACE, Process, RowsWorld
 from rekeying import EVENTS, PARTITIONS, STREAM, looking_often, people
@@ -45,18 +44,15 @@ async def wired(world, folder, registry, *partitions):
     """A process of a worker that has these partitions of the journal."""
     client = await connect(world.options(), [])
     found = {}
-    models = SimpleNamespace(
-        projections=KNOWN,
-        followers=lambda place: followed(place, KNOWN, {}, REGISTRY, (), 0).followers,
-        ask_rows=RowReader(newest(KNOWN)),
-    )
+    models = ReadModels(KNOWN, REGISTRY, Topic(), Group(), world.clock)
     made = RekeyedProjections(
         Settings(partitions=PARTITIONS, data_dir=folder),
         client,
         world.options(),
         REGISTRY,
         {"person": PARTITIONS},
-        SimpleNamespace(models=models, add_stream=found.__setitem__),
+        models,
+        found.__setitem__,
         lambda _: Damages(),
         world.clock,
         RekeyingProjectionMetrics(registry),

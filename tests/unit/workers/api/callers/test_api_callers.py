@@ -20,7 +20,7 @@ from annals.workers.api.callers.tokens import TokensFile, parse
 from annals.workers.api.http.answers import json_answer
 from annals.workers.api.http.routing import NoParameters, Route, Scope
 from annals.workers.settings import Settings, SettingsError
-from api_serving import serving
+from api_serving import Audit, serving
 
 SECRET = "correct horse"
 
@@ -90,7 +90,8 @@ async def test_a_token_says_who_asks_and_what_is_allowed(tokens):
         "billing": ("POST", "/v1/s/billing/acks"),
         "other": ("POST", "/v1/s/other/acks"),
     }
-    async with serving(routes(), Settings(api_port=0, api_tokens_file=tokens)) as api:
+    audit = Audit()
+    async with serving(routes(), Settings(api_port=0, api_tokens_file=tokens), audit=audit) as api:
         for token, may in allowed.items():
             for name, (method, path) in paths.items():
                 status, _, body = await api(method, path, headers=bearer(token))
@@ -105,6 +106,10 @@ async def test_a_token_says_who_asks_and_what_is_allowed(tokens):
             assert (await api("GET", path))[0] == 401
         assert (await api("GET", "/docs"))[0] == 200
         assert (await api("GET", "/v1/openapi.json", headers=bearer("r")))[2]["components"]["securitySchemes"]
+    assert {(each.principal, each.path, each.status) for each in audit.entries} == {
+        ("boss", "/v1/admin", None),
+        ("boss", "/v1/admin", 200),
+    }
 
 
 async def test_a_web_token_that_is_nested_too_deeply_is_nobodys(tmp_path):

@@ -37,8 +37,8 @@ class Named(Struct):
     name: str
 
 
-def route(handler, method="GET", path="/v1/x", parameters=NoParameters, **options):
-    return Route(method, path, Scope.READ, "x", parameters, Said, handler, **options)
+def route(handler, method="GET", path="/v1/x", parameters=NoParameters, scope=Scope.READ, **options):
+    return Route(method, path, scope, "x", parameters, Said, handler, **options)
 
 
 def failing(error):
@@ -202,8 +202,8 @@ async def test_an_administrative_call_is_recorded_before_it_is_done_and_before_i
         return json_answer(Said("done"))
 
     routes = [
-        route(done, "POST", is_administrative=True),
-        route(failing(ZeroDivisionError()), "POST", "/v1/y", is_administrative=True),
+        route(done, "POST", scope=Scope.ADMIN),
+        route(failing(ZeroDivisionError()), "POST", "/v1/y", scope=Scope.ADMIN),
     ]
     async with serving(routes, audit=audit) as api:
         await api("POST", "/v1/x?", headers={"x-request-id": "r-1"})
@@ -222,7 +222,7 @@ async def test_an_administrative_call_that_cannot_be_recorded_is_not_done():
     async def done(call):
         raise AssertionError
 
-    async with serving([route(done, "POST", is_administrative=True)]) as api:
+    async with serving([route(done, "POST", scope=Scope.ADMIN)]) as api:
         status, headers, _ = await api("POST", "/v1/x")
         assert (status, headers["retry-after"]) == (503, "1")
 
