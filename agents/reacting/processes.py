@@ -264,16 +264,20 @@ class Processes:
         return taken.timers
 
     def _loaded(self, process: ProcessId, state: bytes) -> bytes:
-        """Return a state that was kept, if this release can read it."""
-        try:
-            decoded(self._state.decode, state)
-        except ValueError as error:
-            raise ReactionFailedError(
-                f"{self._reaction.kind} {process.aggregate_id!r}: the state that is kept by version "
-                f"{self._reaction.version} is no {self._reaction.state.__name__} of this release. A state that changes "
-                f"needs a new version of the reaction"
-            ) from error
-        return state
+        """Return a state that was kept, if this release can read it: its type may have code of its own."""
+
+        def read() -> bytes:
+            try:
+                decoded(self._state.decode, state)
+            except ValueError as error:
+                raise UnusableError(
+                    f"it is no {self._reaction.state.__name__} of this release. A state that changes needs a new "
+                    f"version of the reaction"
+                ) from error
+            return state
+
+        kept_by = f"the state that is kept by version {self._reaction.version}"
+        return guarded(read, f"{self._reaction.kind} {process.aggregate_id!r}: {kept_by}")
 
     def _encoded(self, state: Any, kept: bytes) -> bytes:
         """Return a state as its row has it; msgspec makes one of members that are not of their types, too.
