@@ -160,7 +160,9 @@ class DeliveryShard:
                     with self._backoff.piece():
                         await self._open()
                     while not self._is_done():
-                        if not await self._step():
+                        with self._backoff.piece():
+                            has_moved = await self._step()
+                        if not has_moved:
                             await self._wait()
                         await self._pace.obey(self._log.throttled_s(), self._stopping)
                 except FencedError as error:
@@ -323,7 +325,7 @@ class DeliveryShard:
             return self.own.position, self.own.cid
         if not (len(self._machine) and self._loader.is_behind(self.own.position)):  # without rows it rests after this
             return await self._offer_run(now)
-        async with self._share.turn():
+        async with self._share.turn(self._backoff.aside()):
             return await self._offer_run(now)
 
     async def _offer_run(self, now: int) -> tuple[int, bytes | None]:
