@@ -169,7 +169,9 @@ async def test_a_state_that_this_release_cannot_read_fails_the_reaction_and_is_n
         world.journal.append(events[BAD:])
         async with world.reactor(shard, state=Renamed, react=by_name) as reactor:
             await eventually(lambda: is_in(reactor, "failed"))
-            assert "person 'p-1': the state that is kept by version 1: it is no Renamed of this release" in reactor.reason
+            assert (
+                "person 'p-1': the state that is kept by version 1: it is no Renamed of this release" in reactor.reason
+            )
             assert reactor.problem is None
         async with world.reactor(shard, state=Renamed, react=by_name, version=2):
             await eventually(lambda: world.has(6))

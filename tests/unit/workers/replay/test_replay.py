@@ -231,7 +231,7 @@ def test_a_handler_that_fails_for_good_stops_it_at_the_event_that_is_named() -> 
 @pytest.mark.parametrize("error", [error for name, error in LEAVING.items() if name != "GeneratorExit"])
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_handler_that_would_end_the_process_stops_it_at_the_event_that_is_named(
-    waits: bool, error: Callable[[], BaseException]
+    error: Callable[[], BaseException], *, waits: bool
 ) -> None:
     """Goes red where `sys.exit()` in a handler ends the command with status 0, as if all had been replayed."""
 

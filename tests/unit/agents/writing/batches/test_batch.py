@@ -1,6 +1,5 @@
 """The batch of commands against a store in memory: answers in order, plans that end where they must."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import NamedTuple
@@ -277,9 +276,7 @@ def test_a_command_that_fails_by_a_defect_is_answered_and_kept_and_the_others_go
 
 @pytest.mark.parametrize("error", LEAVING.values(), ids=LEAVING)
 @pytest.mark.parametrize("function", ["decide", "evolve", "event_data"])
-def test_a_command_whose_aggregate_would_end_the_process_is_answered_and_the_others_go_on(
-    monkeypatch, function, error
-):
+def test_a_command_whose_aggregate_would_end_the_process_is_answered_and_the_others_go_on(monkeypatch, function, error):
     """Goes red where a `sys.exit` in an aggregate ends each worker that meets its command, again and again."""
     bench = Bench()
     failing(monkeypatch, bench.decider, function, error())
