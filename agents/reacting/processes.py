@@ -15,13 +15,7 @@ from blake3 import blake3
 
 from annals.agents.due_index import DueIndex
 from annals.agents.event_keys import event_key
-from annals.agents.reacting.failures import (
-    ReactionFailedError,
-    TooManyCommandsError,
-    UnusableError,
-    guarded,
-    name_of,
-)
+from annals.agents.reacting.failures import ReactionFailedError, TooManyCommandsError, UnusableError, guarded, name_of
 from annals.agents.reacting.ports import OutgoingCommand
 from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired
 from annals.schemas.cid import cid_text
@@ -270,10 +264,8 @@ class Processes:
             try:
                 decoded(self._state.decode, state)
             except ValueError as error:
-                raise UnusableError(
-                    f"it is no {self._reaction.state.__name__} of this release. A state that changes needs a new "
-                    f"version of the reaction"
-                ) from error
+                why = f"it is no {self._reaction.state.__name__} of this release"
+                raise UnusableError(f"{why}. A state that changes needs a new version of the reaction") from error
             return state
 
         kept_by = f"the state that is kept by version {self._reaction.version}"
