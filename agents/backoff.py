@@ -52,6 +52,15 @@ class Backoff:
         finally:
             self._began = None
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave out of a piece what it waits for rightly, however long: its turn among others, as in this context."""
+        self._began = None
+        try:
+            yield
+        finally:
+            self._began = asyncio.get_running_loop().time()
+
     def held_up(self, reason: str) -> str:
         """Return that a piece of work has lasted for LASTING_S, and the reason if one is known; empty if none has."""
         if self._began is None or asyncio.get_running_loop().time() - self._began < LASTING_S:

@@ -126,9 +126,10 @@ class Counts:
         self.results: Counter[str] = Counter()
         self.numbers: dict[str, tuple[int, ...]] = {}
         self.since: dict[str, int | None] = {}
+        self.deliveries = self.redeliveries = 0
 
     def published(self, name: str, events: int) -> None:
-        """What was written is read."""
+        self.deliveries += events
 
     def failed(self, name: str, expressions: int) -> None:
         self.failures[name] = self.failures.get(name, 0) + expressions
@@ -158,7 +159,7 @@ class Counts:
         self.results.update(results)
 
     def redelivered(self, name: str, deliveries: int) -> None:
-        """Seen in what was written."""
+        self.redeliveries += deliveries
 
     def parked(self, name: str, events: int) -> None:
         """As above."""

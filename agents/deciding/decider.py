@@ -192,7 +192,7 @@ class Decider(Generic[S]):
             if schema_version < newest:
                 data = spec.upcast(data, schema_version, newest)
             return self._readers[type_name].read(data)
-        except Exception as wrong:  # an upcaster of one's own may raise anything
+        except BaseException as wrong:  # an upcaster of one's own may raise anything
             if is_no_defect(wrong):
                 raise
             raise UnknownEventError(self.kind, type_name, schema_version, f"its data do not fit: {wrong}") from wrong

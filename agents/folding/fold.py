@@ -93,7 +93,7 @@ class Fold:
             ) from error
         try:
             state = decider.evolve(current.state, typed)
-        except Exception as error:
+        except BaseException as error:
             if is_no_defect(error):
                 raise
             raise StoppedError(

@@ -157,32 +157,38 @@ class CatchUp:
         ones. A position that is not written is looked at again after a kill.
         """
         async with self._share.turn():
-            run = await self._source.events_from(self._looked_at, self._pace.most)
-            if run.next_offset >= self._live():
-                await self._write()
-                self.has_reached = True
-                return True
-            if run.next_offset <= self._looked_at:
-                await self._write()
-                return False
-            name = self.subscribed.name
-            selected = await select_in_turns(
-                run.events, [(self.subscribed, self._looked_at)], self._decider, TRANSACTION_BYTES - self._bytes
-            )
-            halt = selected.halts.get(name)
-            self._looked_at = selected.cut or run.next_offset if halt is None else halt.offset
-            self._last = last_below(run.events, self._looked_at) or self._last
-            outgoing = selected.records.get(name, [])
-            self._gathered += outgoing
-            self._bytes += sum(RECORD_BYTES + len(each.value) for each in outgoing)
-            is_full = len(self._gathered) >= self._pace.most or self._bytes >= GATHERED_BYTES
-            is_due = self._looked_at - self.position >= MOST_LOOKED_AT or selected.cut is not None
-            if is_full or is_due or halt is not None:
-                await self._write()
-                self.halt = halt
-            self._telemetry.failed(name, self.subscribed.failures())
-            self._telemetry.lag(name, self._source.status().offset - self._looked_at)
+            with self._backoff.piece():
+                has_looked = await self._look()
         await asyncio.sleep(0)
+        return has_looked
+
+    async def _look(self) -> bool:
+        """Take the next run; return whether there was any."""
+        run = await self._source.events_from(self._looked_at, self._pace.most)
+        if run.next_offset >= self._live():
+            await self._write()
+            self.has_reached = True
+            return True
+        if run.next_offset <= self._looked_at:
+            await self._write()
+            return False
+        name = self.subscribed.name
+        selected = await select_in_turns(
+            run.events, [(self.subscribed, self._looked_at)], self._decider, TRANSACTION_BYTES - self._bytes
+        )
+        halt = selected.halts.get(name)
+        self._looked_at = selected.cut or run.next_offset if halt is None else halt.offset
+        self._last = last_below(run.events, self._looked_at) or self._last
+        outgoing = selected.records.get(name, [])
+        self._gathered += outgoing
+        self._bytes += sum(RECORD_BYTES + len(each.value) for each in outgoing)
+        is_full = len(self._gathered) >= self._pace.most or self._bytes >= GATHERED_BYTES
+        is_due = self._looked_at - self.position >= MOST_LOOKED_AT or selected.cut is not None
+        if is_full or is_due or halt is not None:
+            await self._write()
+            self.halt = halt
+        self._telemetry.failed(name, self.subscribed.failures())
+        self._telemetry.lag(name, self._source.status().offset - self._looked_at)
         return True
 
     async def _write(self) -> None:

@@ -317,7 +317,7 @@ def form_of(source: JournalEvent, spec: EventSpec | None, definition: Definition
     if spec is not None and 1 <= stored < wanted <= spec.schema_version:
         try:
             data = spec.upcast(event["data"], stored, wanted)
-        except Exception as error:  # an upcaster of one's own may raise anything
+        except BaseException as error:  # an upcaster of one's own may raise anything
             if is_of_machine(error):
                 raise
             data = None

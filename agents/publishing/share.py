@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractContextManager
 
     from annals.agents.ports import Clock
 
@@ -29,11 +30,15 @@ class Share:
         self._live_at = self._clock.monotonic()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn, and have the others rest after it."""
-        async with self._lock:
+    async def turn(self, waiting: AbstractContextManager[None] | None = None) -> AsyncIterator[None]:
+        """Wait for a turn, in a context if one is given, and have the others rest after it."""
+        with waiting or nullcontext():
+            await self._lock.acquire()
+        try:
             began = self._clock.monotonic()
             yield
             ended = self._clock.monotonic()
             if ended - self._live_at < LIVE_WITHIN_S:
                 await asyncio.sleep(REST * (ended - began))
+        finally:
+            self._lock.release()

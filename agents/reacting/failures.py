@@ -24,7 +24,7 @@ class TooManyCommandsError(Exception):
 
 
 class UnusableError(Exception):
-    """What a reaction returned could not be read again; the message says what of it, without its values."""
+    """What a reaction returned, or has kept, cannot be read; the message says what of it, without its values."""
 
 
 def name_of(source: JournalEvent) -> str:
@@ -46,7 +46,7 @@ def guarded(code: Callable[[], T], where: str) -> T:
         except TookTooLongError as error:
             if is_last:
                 raise ReactionFailedError(_failed(where, error)) from error
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             if is_of_machine(error):
                 raise
             raise ReactionFailedError(_failed(where, error)) from error

@@ -15,13 +15,7 @@ from blake3 import blake3
 
 from annals.agents.due_index import DueIndex
 from annals.agents.event_keys import event_key
-from annals.agents.reacting.failures import (
-    ReactionFailedError,
-    TooManyCommandsError,
-    UnusableError,
-    guarded,
-    name_of,
-)
+from annals.agents.reacting.failures import ReactionFailedError, TooManyCommandsError, UnusableError, guarded, name_of
 from annals.agents.reacting.ports import OutgoingCommand
 from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired
 from annals.schemas.cid import cid_text
@@ -264,16 +258,18 @@ class Processes:
         return taken.timers
 
     def _loaded(self, process: ProcessId, state: bytes) -> bytes:
-        """Return a state that was kept, if this release can read it."""
-        try:
-            decoded(self._state.decode, state)
-        except ValueError as error:
-            raise ReactionFailedError(
-                f"{self._reaction.kind} {process.aggregate_id!r}: the state that is kept by version "
-                f"{self._reaction.version} is no {self._reaction.state.__name__} of this release. A state that changes "
-                f"needs a new version of the reaction"
-            ) from error
-        return state
+        """Return a state that was kept, if this release can read it: its type may have code of its own."""
+
+        def read() -> bytes:
+            try:
+                decoded(self._state.decode, state)
+            except ValueError as error:
+                why = f"it is no {self._reaction.state.__name__} of this release"
+                raise UnusableError(f"{why}. A state that changes needs a new version of the reaction") from error
+            return state
+
+        kept_by = f"the state that is kept by version {self._reaction.version}"
+        return guarded(read, f"{self._reaction.kind} {process.aggregate_id!r}: {kept_by}")
 
     def _encoded(self, state: Any, kept: bytes) -> bytes:
         """Return a state as its row has it; msgspec makes one of members that are not of their types, too.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annals.agents.publishing.delivering.machine import Answer, Deliveries, Wanted
+from annals.agents.publishing.delivering.machine import TAKEN, Answer, Deliveries, Wanted
 from annals.schemas.delivery import PARKED, Row, discarded, replayed, row_key
 from annals.schemas.subscription import Retry
 
@@ -67,12 +67,16 @@ class World:
     def step(self, *, dies: bool) -> None:
         machine, position = self.machine, self.progress
         settled: set[str] = set()
+        not_made: list[str] = []
         while self.answers and (self.is_well or self.random.random() < 0.8):
             aggregate, answer = self.answers.pop(self.random.randrange(len(self.answers)))
             before = unsettled(machine)
-            machine.answer(aggregate, answer, self.now, self.random.random)
+            result = machine.answer(aggregate, answer, self.now, self.random.random)
+            if result == TAKEN and not answer.is_made:
+                not_made.append(answer.cid)
             gone = {cid for cid in before - unsettled(machine) if not self.is_parked(cid)}
-            assert not gone or self.checker.attempts[answer.cid] == answer.attempt, "an older attempt settles nothing"
+            attempt = self.checker.attempts[answer.cid] - not_made.count(answer.cid)
+            assert not gone or attempt == answer.attempt, "an older attempt settles nothing"
             settled |= gone
         machine.expire(self.now, self.random.random)
         for each in machine.settling():
@@ -100,6 +104,8 @@ class World:
         machine.delivered(taken, self.now)
         self.progress = position
         self.checker.done |= settled
+        for cid in not_made:
+            self.checker.attempts[cid] -= 1
         in_flight = {row.cid for row in machine.rows() if row.state == "in_flight"}
         for cid in [cid for cid in self.checker.open if cid not in in_flight or cid in {row.cid for row in taken}]:
             del self.checker.open[cid]
@@ -124,6 +130,10 @@ class World:
             answer = Answer(row.cid, row.attempt, verdict, up_to=self.random.random() < 0.1)
             if way == 9:
                 continue  # lost
+            if way == 7:  # nothing was sent: its endpoint is away
+                put_off = Answer(row.cid, row.attempt, "nack", delay_ms=5, counts=False, is_made=False)
+                self.answers.append((row.aggregate_id, put_off))
+                continue
             self.answers.append((row.aggregate_id, answer))
             if way == 8:  # doubled, with one of an older attempt and one of somebody else
                 self.answers.append((row.aggregate_id, answer))

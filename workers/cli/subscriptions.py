@@ -156,6 +156,8 @@ def _print(found: Answered, *, as_json: bool) -> int:
     else:
         click.echo(_line(found))
         click.echo(f"  etag {found.etag}; topics {', '.join(found.body['topics'])}")
+        for warned in found.body["warnings"]:
+            click.echo(f"  warning: {warned['path']}: {warned['message']}")
         if deliveries := found.body["deliveries"]:
             numbers = "{unsettled} not settled, {in_flight} of them in flight, {parked} parked".format(**deliveries)
             click.echo(f"  deliveries: {numbers}")

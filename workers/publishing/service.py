@@ -30,6 +30,7 @@ from annals.agents.publishing.administration import (
     require_stored,
     with_status,
 )
+from annals.agents.publishing.members import member_problems
 from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.records import former_versions
 from annals.agents.waiting import all_of, together
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.deciding.decider import Decider
+    from annals.schemas.data.complaints import Problem
     from annals.schemas.subscription import Definition, Positions, Record
     from annals.workers.publishing.compacted_views import CompactedViews
     from annals.workers.settings import Settings
@@ -269,11 +271,16 @@ class SubscriptionService(KafkaSubscriptions):
             "positions": positions,
             "lag": (await places.lag(positions))._asdict(),
             "deliveries": None,
+            "warnings": [{"path": path, "message": message} for path, message in self.warnings(record.definition)],
             "topics": self._topics(record.definition),
         }
         if record.definition.delivery != STREAM:
             body["deliveries"] = await places.unsettled(self._names.deliveries(name), record.incarnation)
         return Answered(body, etag_of(kept))
+
+    def warnings(self, definition: Definition) -> list[Problem]:
+        """Return what a subscription asks for in vain, as far as this release knows."""
+        return member_problems(definition, self._deciders)
 
     def _topics(self, definition: Definition) -> list[str]:
         names, name = self._names, definition.name

@@ -174,11 +174,25 @@ class Publishing:
     async def run(self) -> None:
         """Follow the subscriptions until the task is cancelled."""
         watching = asyncio.create_task(self._watch.run(), name="how far topics reach")
+        warning = asyncio.create_task(self._warn(), name="what subscriptions ask for in vain")
         try:
             await self.subscriptions.run()
         finally:
-            await ended(watching, *self._pausing)
+            await ended(watching, warning, *self._pausing)
             await self._webhooks.close()
+
+    async def _warn(self) -> None:
+        """Log what subscriptions ask for in vain, at the start and after each change: a release may rename members."""
+        known: Mapping[str, Kept] = {}
+        await self.subscriptions.until_read()
+        while True:
+            found = self.subscriptions.all()
+            for name, kept in found.items():
+                if kept.record.is_active and known.get(name) != kept:
+                    for path, message in self.service.warnings(kept.record.definition):
+                        log.warning("subscription asks in vain", subscription=name, member=path, reason=message)
+            known = found
+            await self.subscriptions.until_changed(known)
 
     async def check_topics(self) -> Report:
         """Compare the topics of what is published with what they were made with; raises as `check_subscribers`."""

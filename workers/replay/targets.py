@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from aiokafka import AIOKafkaProducer
 
 from annals.agents.backoff import Backoff
+from annals.agents.cancellation import is_task_cancelled
 from annals.agents.publishing.records import form_of
 from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import event_json
@@ -158,7 +159,9 @@ class HandlerSink(NoSink):
                 answer = self._handle(newest(event, partition))
                 if inspect.isawaitable(answer):
                     await answer
-            except Exception as error:  # noqa: BLE001 - a handler of one's own may raise anything
+            except BaseException as error:  # a handler of one's own may raise anything
+                if not isinstance(error, Exception) and (isinstance(error, GeneratorExit) or is_task_cancelled()):
+                    raise  # it is the replay that is to end
                 failed = error
             else:
                 return Taken(failures=failures)

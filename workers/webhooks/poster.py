@@ -137,7 +137,7 @@ class WebhookPoster:
         reason = ASKED_TO_WAIT if verdict.is_asked else verdict.reason
         for row, _, answered in deliveries:
             answer = Answer(row.cid, row.attempt, verdict.verdict, reason, verdict.wait_ms)
-            answered(row.aggregate_id, answer._replace(counts=verdict.counts))
+            answered(row.aggregate_id, answer._replace(counts=verdict.counts, is_made=verdict.is_made))
         if verdict.pauses:
             log.warning("webhook is gone", subscription=self._name, reason=verdict.reason)
             self._pause(f"{verdict.reason}: the endpoint says that it is gone")

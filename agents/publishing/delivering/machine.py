@@ -60,7 +60,7 @@ class Answer(NamedTuple):
     """What was answered to one attempt.
 
     verdict: `ack`, `nack`, `park` or `extend`. counts: False for a `nack` that uses no attempt up, as of an endpoint
-    that asks to wait.
+    that asks to wait. is_made: False where nothing was sent: there was no such attempt.
     """
 
     cid: str
@@ -70,6 +70,7 @@ class Answer(NamedTuple):
     delay_ms: int | None = None
     up_to: bool = False
     counts: bool = True
+    is_made: bool = True
 
 
 class Settled(NamedTuple):
@@ -331,8 +332,9 @@ class Deliveries:
             return
         is_drawn = answer.delay_ms is None
         due = now + (back_off_ms(self._retry, tries, draw()) if answer.delay_ms is None else answer.delay_ms)
-        waiting = structs.replace(row, state=WAITING, tries=tries, due=due, at=now, reason=reason, is_drawn=is_drawn)
-        self._write(waiting)
+        attempt = row.attempt if answer.is_made else row.attempt - 1
+        waiting = structs.replace(row, state=WAITING, attempt=attempt, tries=tries, due=due, at=now, reason=reason)
+        self._write(structs.replace(waiting, is_drawn=is_drawn))
 
     def _park(self, row: Row, now: int, reason: str) -> None:
         parked = structs.replace(row, state=PARKED, due=0, at=now, reason=reason, endpoint=None)

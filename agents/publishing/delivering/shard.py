@@ -25,6 +25,7 @@ from annals.agents.publishing.delivering.loading import Loader, take_up
 from annals.agents.publishing.delivering.machine import Deliveries
 from annals.agents.publishing.delivering.ports import DeadAck, DeliveryWrites
 from annals.agents.publishing.delivering.records import delivered, parked
+from annals.agents.publishing.delivering.telling import Telling
 from annals.agents.publishing.failures import Failures
 from annals.agents.publishing.ports import TargetError
 from annals.agents.publishing.selection import CANNOT_GO_ON, RECORD_BYTES, TRANSACTION_BYTES, Halt, reason_of
@@ -111,6 +112,7 @@ class DeliveryShard:
         self._clock = clock
         self._calendar = calendar
         self._telemetry = telemetry
+        self._telling = Telling(subscribed.name, telemetry)
         self._reader = reader
         self._pace = pace
         self._subscriptions = subscriptions
@@ -158,7 +160,9 @@ class DeliveryShard:
                     with self._backoff.piece():
                         await self._open()
                     while not self._is_done():
-                        if not await self._step():
+                        with self._backoff.piece():
+                            has_moved = await self._step()
+                        if not has_moved:
                             await self._wait()
                         await self._pace.obey(self._log.throttled_s(), self._stopping)
                 except FencedError as error:
@@ -288,8 +292,10 @@ class DeliveryShard:
         moved: list[AckRecord] = []
         dead: list[DeadAck] = []
         results: Counter[str] = Counter()
-        while self._posted:
-            results[self._answer(self._posted.popleft(), now)] += 1
+        posted = [(each, self._answer(each, now)) for each in self._posted]
+        self._posted.clear()
+        self._telling.posted(posted)
+        results.update(result for _, result in posted)
         looked_at = 0
         for record in records:
             looked_at += len(record.value or b"")
@@ -304,8 +310,7 @@ class DeliveryShard:
                 results[BAD] += 1
             elif found is not None:
                 moved.append(found)
-        if results:
-            self._telemetry.answers(self.subscribed.name, results)
+        self._telling.answers(results)
         return moved, dead
 
     def _answer(self, answered: Answered, now: int) -> str:
@@ -320,7 +325,7 @@ class DeliveryShard:
             return self.own.position, self.own.cid
         if not (len(self._machine) and self._loader.is_behind(self.own.position)):  # without rows it rests after this
             return await self._offer_run(now)
-        async with self._share.turn():
+        async with self._share.turn(self._backoff.aside()):
             return await self._offer_run(now)
 
     async def _offer_run(self, now: int) -> tuple[int, bytes | None]:
@@ -368,17 +373,12 @@ class DeliveryShard:
         return unix_ms(self._clock.now())
 
     def _tell(self, sent: list[Row], parked_count: int) -> None:
-        name = self.subscribed.name
         if sent and not self._loader.is_behind(self.own.position):
             self._share.note_live()
-        self._telemetry.published(name, len(sent))
-        self._telemetry.redelivered(name, sum(row.attempt > 1 for row in sent))
-        self._telemetry.parked(name, parked_count)
-        self._telemetry.unsettled(name, self._machine.numbers)
-        since = self._machine.parked_since
-        self._telemetry.parked_since(name, None if since is None else min(since, unix_ms(self._calendar.now())))
-        self._telemetry.failed(name, self.subscribed.failures())
-        self._telemetry.lag(name, max(0, self._source.status().offset - self.own.position))
+        if self._poster is None:  # else its answers tell
+            self._telling.delivered([row.attempt for row in sent])
+        lag, at = max(0, self._source.status().offset - self.own.position), unix_ms(self._calendar.now())
+        self._telling.standing(self._machine, parked_count, at, self.subscribed.failures(), lag)
 
     def _idle_look_s(self) -> float:
         """Return for how long nothing of this subscription needs to be looked at while nothing is in flight."""

@@ -22,7 +22,7 @@ class Verdict(NamedTuple):
 
     verdict: `ack`, `nack` or `park`. wait_ms: how long the endpoint asks to be left alone; None: it does not say.
     counts: whether an attempt is used up. is_failure: the endpoint is to blame, not the event. pauses: the endpoint is
-    gone, and the subscription is to be paused.
+    gone, and the subscription is to be paused. is_made: whether anything was sent.
     """
 
     verdict: str
@@ -31,6 +31,7 @@ class Verdict(NamedTuple):
     counts: bool = True
     is_failure: bool = False
     pauses: bool = False
+    is_made: bool = True
 
     @property
     def is_asked(self) -> bool:
@@ -45,7 +46,7 @@ def failed(reason: str) -> Verdict:
 
 def put_off(reason: str, wait_ms: int) -> Verdict:
     """Return what it means that nothing was sent: the event waits, and no attempt is used up."""
-    return Verdict(NACK, reason, wait_ms, counts=False)
+    return Verdict(NACK, reason, wait_ms, counts=False, is_made=False)
 
 
 def of_status(status: int, retry_after: str | None, now: datetime) -> Verdict:
@@ -56,7 +57,7 @@ def of_status(status: int, retry_after: str | None, now: datetime) -> Verdict:
     if status == GONE:
         return Verdict(NACK, reason, GONE_MS, counts=False, pauses=True)
     if status in (TOO_MANY, UNAVAILABLE) and (wait_ms := retry_after_ms(retry_after, now)) is not None:
-        return put_off(reason, wait_ms)
+        return Verdict(NACK, reason, wait_ms, counts=False)
     if 400 <= status < 500 and status != TOO_MANY:
         return Verdict(PARK, reason)
     return failed(reason)

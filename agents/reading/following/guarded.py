@@ -65,7 +65,7 @@ def _error_of(
             follower.fold(events, partition, rows)
     except (StoreError, BrokenChainError):
         raise
-    except (Exception, SystemExit) as error:  # whatever a projection raises, the others go on
+    except BaseException as error:  # whatever a projection raises, the others go on
         if is_of_machine(error) and not isinstance(error, MemoryError):
             raise
         return error

@@ -94,7 +94,7 @@ def newest(
 def _after(states: States, place: Place, folded: Any, found: FoundEvent) -> Any:
     try:
         return states.after(folded, found.event)
-    except Exception as error:  # an aggregate's own code may raise anything; its text may have data
+    except BaseException as error:  # an aggregate's own code may raise anything; its text may have data
         if is_of_machine(error):
             raise
         why = error if isinstance(error, UnknownEventError) else f"it cannot be folded ({type(error).__name__})"

@@ -196,11 +196,23 @@ def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Ter
     """Return the index values that all must hold. A range comes first: rows are in the order of its values."""
     wanted = []
     for name, value in index.items():
-        values = projection.values[name](value) if name in projection.values else [value]
+        values = _values(projection, name, value)
         if name in projection.ranges:
             values = sorted(values)[:1]  # what is below all of them is below the least one
         wanted += [Term(name, each, name in projection.ranges) for each in values]
     return sorted(wanted, key=lambda each: not each.is_range)
+
+
+def _values(projection: Projection[Any], name: str, value: str) -> Sequence[str]:
+    """Return the values of an index that a text means; a ValueError says that it means none."""
+    if name not in projection.values:
+        return [value]
+    try:
+        return projection.values[name](value)
+    except Exception:
+        raise
+    except BaseException as error:  # it is the projection's own code, and would end the process with one question
+        raise RuntimeError(f"{projection.name}: its values of {name} failed with {type(error).__name__}") from error
 
 
 def _page(slices: Iterator[Slice], limit: int, way: _WayUp | None = None) -> tuple[list[FoundRow], bool, bytes | None]:

@@ -139,10 +139,10 @@ class Batch:
         self._decide_alone(records[at])
         return 1
 
-    def _planned(self, records: Sequence[CommandRecord]) -> tuple[DecisionPlan | None, Exception | None]:
+    def _planned(self, records: Sequence[CommandRecord]) -> tuple[DecisionPlan | None, BaseException | None]:
         try:
             return DecisionPlan(self._setting, records), None
-        except Exception as error:  # whatever the code of an aggregate did not foresee
+        except BaseException as error:  # whatever the code of an aggregate did not foresee
             if is_no_defect(error):
                 raise
             return None, error
@@ -178,7 +178,7 @@ class Batch:
             0, record, key, command, command_id, command_key(key, command_id), self._setting.working_set.absent
         )
 
-    def _reject(self, record: CommandRecord, error: Exception) -> None:
+    def _reject(self, record: CommandRecord, error: BaseException) -> None:
         """Answer a command that failed, and keep it as a dead letter; or stop, if it is one too many in a row."""
         setting, planned = self._setting, self._ask(record)
         if planned is not None:
@@ -200,7 +200,7 @@ class Batch:
             self._writes.add_outcomes([(planned.key, value, self._moment[2], headers_of_outcome(planned, end))])
             self.tally.statuses[status] += 1
 
-    def _write(self, plan: DecisionPlan) -> tuple[int, Exception | None]:
+    def _write(self, plan: DecisionPlan) -> tuple[int, BaseException | None]:
         """Seal and answer what a plan has, in order, and record it in the working set.
 
         Return how many of its records are done, and what went wrong with the one behind them, if anything did.
@@ -227,7 +227,7 @@ class Batch:
                 events = tally.events + len(records)
                 headers = headers_of_outcome(planned, base + events + 1 if events else base)
                 snapshot = self._snapshot(planned, base + events - 1) if records and self._looks_at_states else None
-            except Exception as wrong:  # what has no encoding: then the command is tried alone
+            except BaseException as wrong:  # what has no encoding: then the command is tried alone
                 if is_no_defect(wrong):
                     raise
                 taken, error = planned.index, wrong

@@ -112,7 +112,7 @@ def _can_encode(working_set: WorkingSet) -> bool:
     """Whether all states that a batch leads to have an encoding: behind its commit it would be too late to ask."""
     try:
         working_set.encode()
-    except Exception as error:  # which command leads there, is found out by encoding after each
+    except BaseException as error:  # which command leads there, is found out by encoding after each
         if is_no_defect(error):
             raise
         return False

@@ -7,10 +7,13 @@ from functools import partial
 import pytest
 
 from annals.agents.backoff import Backoff
+from annals.agents.publishing.catch_up import CatchUp
+from annals.agents.publishing.delivering.loading import Loader
+from annals.agents.publishing.share import Share
 from annals.schemas.progress import Progress
 from annals.workers.reacting.log import KafkaReactionLog
 from chained import chain
-from following import until
+from following import Clock, until
 from head_starts import HeldJournal
 from publishing import World, eventually
 from reactors import ReactingWorld
@@ -91,6 +94,47 @@ async def test_who_waits_in_the_midst_of_a_step_says_so(monkeypatch):
         await until(lambda: reactor.problem == f"counting in person-0 does not react: {LASTS} 0 s")
         held.set()
         await until(lambda: reactor.problem is None)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "where"), [("acknowledged", (Loader, "next_run")), ("stream", (CatchUp, "_write"))]
+)
+async def test_a_subscription_that_waits_in_the_midst_of_a_step_says_so(monkeypatch, delivery, where):
+    """Goes red where only the opening of a delivery or a catch-up is told: it waits with a worker that is ready."""
+    world, held, events = World("all"), asyncio.Event(), chain("p-1", 3)
+    world.journal.append(events)
+    await world.subscribe("all", delivery=delivery)
+    await world.write_progress("live", Progress(3, events[-1].cid))
+    await world.write_progress("all", Progress(0, incarnation=1))
+    goes_on = getattr(*where)
+
+    async def later(*arguments):
+        await held.wait()
+        return await goes_on(*arguments)
+
+    monkeypatch.setattr(*where, later)
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await until(lambda: publisher.problem == f"person-0 for all: it is published slowly: {LASTS} 0 s")
+        held.set()
+        await until(lambda: publisher.problem is None)
+
+
+async def test_a_turn_among_others_is_waited_for_however_long_it_takes():
+    """Goes red where each of a hundred that catch up is a problem, since the others come before it."""
+    share, backoff = Share(Clock()), Backoff(1, 1)
+
+    async def wait():
+        with backoff.piece():
+            async with share.turn(backoff.aside()):
+                await until(lambda: bool(backoff.held_up("")))
+
+    async with share.turn():
+        waiting = asyncio.create_task(wait())
+        told = asyncio.get_running_loop().time() + 2 * PATIENCE_S
+        await until(lambda: asyncio.get_running_loop().time() > told)
+        assert backoff.held_up("") == ""
+    await waiting
+    assert backoff.held_up("") == ""
 
 
 async def test_who_removes_rows_of_another_version_waits_rightly_while_its_partition_may_move(monkeypatch):

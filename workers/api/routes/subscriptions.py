@@ -65,6 +65,13 @@ class Deliveries(Struct, frozen=True):
     parked: int
 
 
+class Warned(Struct, frozen=True):
+    """A member of the subscription that asks for what no event has, and what to do."""
+
+    path: str
+    message: str
+
+
 class Subscription(Struct, frozen=True):
     """What is asked for, where it stands, and its topics. reason: why it was paused, if nobody asked for it."""
 
@@ -88,6 +95,7 @@ class Subscription(Struct, frozen=True):
     positions: dict[str, list[int | None]]
     lag: Lag
     deliveries: Deliveries | None
+    warnings: list[Warned]
     topics: list[str]
 
 

@@ -106,6 +106,7 @@ def test_nothing_is_forgotten_or_overtaken_whatever_is_answered_and_through_a_ki
     made = worker.subscribe("billing", **asked)
     assert (made["status"], made["delivery"]) == ("active", "acknowledged")
     prefix = crew.settings.topic_prefix
+    assert made["warnings"] == []
     assert made["topics"] == [f"{prefix}{role}.billing" for role in ("subscribers", "acks", "parked", "deliveries")]
     send_renames(crew)
     checker = Checker()

@@ -15,6 +15,7 @@ from annals.schemas.chain import seal
 from annals.schemas.cid import cid_text
 from annals.workers.stores.memory import MemoryStore
 from lacking import LACKING
+from leaving import LEAVING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,16 +74,17 @@ def test_data_that_are_none_of_a_known_version_are_no_later_releases() -> None:
     assert "elease 0.9.0" not in message
 
 
+@pytest.mark.parametrize("error", [lambda: ZeroDivisionError("Ada"), *LEAVING.values()])
 def test_an_event_that_the_aggregates_code_cannot_fold_stops_the_shard_at_its_place(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: Callable[[], BaseException]
 ) -> None:
     def broken(state: Any, event: Any) -> Any:
-        raise ZeroDivisionError("Ada")
+        raise error()
 
     monkeypatch.setattr(REGISTRY["person"], "evolve", broken)
     message = stopped(record("PersonRegistered", 1, {"name": "Ada"}))
     assert message.startswith("person 'p-1', partition 0, offset 7, ")
-    assert "PersonRegistered cannot be folded, it raises ZeroDivisionError" in message
+    assert f"PersonRegistered cannot be folded, it raises {type(error()).__name__}" in message
     assert "Ada" not in message
 
 

@@ -64,8 +64,8 @@ async def test_one_that_answers_catches_up_in_turns_and_is_live_work_once_it_has
     turns, live, turn, note_live = [], [], Share.turn, Share.note_live
 
     @asynccontextmanager
-    async def counted(share):
-        async with turn(share):
+    async def counted(share, *waiting):
+        async with turn(share, *waiting):
             turns.append(share)
             yield
 

@@ -163,8 +163,11 @@ async def test_an_endpoint_that_is_gone_gets_nothing_more_however_long_it_takes_
         await may_pause.wait()
         await pause(name, reason)
 
+    waits = set()
+
     async def has_come_again():
-        return any(row.attempt > 3 for row in await rows(scene.world))
+        waits.update((row.at, row.attempt) for row in await rows(scene.world) if row.state == WAITING)
+        return len(waits) > 3
 
     async def is_paused():
         return bool(scene.world.subscriptions.paused)
@@ -175,6 +178,7 @@ async def test_an_endpoint_that_is_gone_gets_nothing_more_however_long_it_takes_
     await scene.subscribe()
     async with scene.delivering():
         await eventually(has_come_again)
+        assert {attempt for _, attempt in waits} <= {0, 1}, "what is not sent is no attempt"
         assert len(scene.endpoint.posted) == 1
         may_pause.set()
         await eventually(is_paused)
@@ -254,6 +258,26 @@ async def test_the_circuit_opens_and_is_open_after_a_restart(scene):
         scene.endpoint.answer = lambda _: 200
         await eventually(is_done)
     assert not await parked(scene, 1)
+
+
+async def test_what_waits_for_its_endpoint_is_no_attempt(scene, monkeypatch):
+    """Goes red where an outage counts as redeliveries, or a first request says that it is the fourth."""
+    monkeypatch.setattr(circuit, "FIRST_MS", 20)
+    monkeypatch.setattr(circuit, "PROBED_MS", 10)
+    events = [event for at in range(30) for event in chain(f"p-{at}", 1)]
+    scene.world.journal.append(events)
+    scene.endpoint.answer = lambda _: 500
+    await scene.subscribe(retry=Retry(max_attempts=100, first_delay_ms=1, max_delay_ms=1))
+    async with scene.delivering():
+        await scene.are_posted(circuit.OPENS_AFTER + 4)  # with probes
+        scene.endpoint.answer = lambda _: 200
+        await scene.settled()
+    told, seen = [], Counter()
+    for posted in scene.endpoint.posted:
+        seen[posted.cid] += 1
+        told.append((int(posted.headers.get("ce-redelivery", 1)), seen[posted.cid]))
+    assert [said for said, _ in told] == [number for _, number in told]
+    assert (scene.world.counts.deliveries, scene.world.counts.redeliveries) == (len(told), len(told) - len(events))
 
 
 async def test_a_delivery_that_is_not_answered_in_time_comes_again_when_the_first_has_ended(scene):

@@ -11,7 +11,7 @@ from annals.agents.publishing.webhooks import addresses
 from annals.agents.publishing.webhooks.binding import batched, binary
 from annals.agents.publishing.webhooks.circuit import ASKED_TO_WAIT, CIRCUIT_OPEN, LAST_MS, OPENS_AFTER, Circuit
 from annals.agents.publishing.webhooks.signatures import parse_secret, signature_headers
-from annals.agents.publishing.webhooks.verdicts import LONGEST_WAIT_MS, Verdict, failed, of_status, put_off
+from annals.agents.publishing.webhooks.verdicts import LONGEST_WAIT_MS, Verdict, failed, of_status
 from annals.schemas.delivery import WAITING, Row
 from annals.schemas.webhook_url import url_problem
 
@@ -37,18 +37,18 @@ HEADERS = [
         (400, None, Verdict("park", "http_400")),
         (404, "7", Verdict("park", "http_404")),
         (410, None, Verdict("nack", "http_410", 5_000, counts=False, pauses=True)),
-        (429, "7", put_off("http_429", 7_000)),
+        (429, "7", Verdict("nack", "http_429", 7_000, counts=False)),
         (429, None, failed("http_429")),
         (429, "soon", failed("http_429")),
         (500, "7", failed("http_500")),
-        (503, SOON, put_off("http_503", 7_000)),
-        (503, "Sun, 29 Nov 2026 11:00:00 GMT", put_off("http_503", 1_000)),
-        (503, "0", put_off("http_503", 1_000)),
+        (503, SOON, Verdict("nack", "http_503", 7_000, counts=False)),
+        (503, "Sun, 29 Nov 2026 11:00:00 GMT", Verdict("nack", "http_503", 1_000, counts=False)),
+        (503, "0", Verdict("nack", "http_503", 1_000, counts=False)),
         (503, "", failed("http_503")),
         (503, "Sun, 29 Nov 2026 11:00:00 -9999", failed("http_503")),
         (503, "0, 7", failed("http_503")),
-        (503, "9" * 5_000, put_off("http_503", LONGEST_WAIT_MS)),
-        (503, "Sun, 29 Nov 9999 11:00:00 GMT", put_off("http_503", LONGEST_WAIT_MS)),
+        (503, "9" * 5_000, Verdict("nack", "http_503", LONGEST_WAIT_MS, counts=False)),
+        (503, "Sun, 29 Nov 9999 11:00:00 GMT", Verdict("nack", "http_503", LONGEST_WAIT_MS, counts=False)),
         (503, "-1", failed("http_503")),
         (503, "²", failed("http_503")),
         (503, None, failed("http_503")),

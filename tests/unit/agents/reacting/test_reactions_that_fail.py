@@ -9,8 +9,9 @@ from annals.agents.reactions.reaction import Reacted, SetTimer, TimerFired, afte
 from annals.schemas.commands import command
 from annals.schemas.kinds.person import RenamePerson
 from chained import chain
+from leaving import LEAVING
 from publishing import eventually
-from reactors import ALL, COUNTING, LATER, TIMERS, ReactingWorld
+from reactors import ALL, COUNTING, LATER, TIMERS, ReactingWorld, Seen
 
 BAD = 3
 
@@ -43,7 +44,7 @@ REACTS = {
     "ValueError at ": raising(ValueError("a secret")),
     "FileNotFoundError at ": raising(FileNotFoundError("a secret")),
     "TimeoutError at ": raising(TimeoutError("a secret")),
-    "SystemExit at ": raising(SystemExit("a secret")),
+    **{f"{name} at ": raising(error()) for name, error in LEAVING.items()},
     "it took longer than 0.2 s": hanging,
     "TypeError at ": lambda state, event: None,
     "AttributeError at ": saying("a secret"),
@@ -168,11 +169,45 @@ async def test_a_state_that_this_release_cannot_read_fails_the_reaction_and_is_n
         world.journal.append(events[BAD:])
         async with world.reactor(shard, state=Renamed, react=by_name) as reactor:
             await eventually(lambda: is_in(reactor, "failed"))
-            assert "person 'p-1': the state that is kept by version 1 is no Renamed of this release" in reactor.reason
+            assert (
+                "person 'p-1': the state that is kept by version 1: it is no Renamed of this release" in reactor.reason
+            )
             assert reactor.problem is None
         async with world.reactor(shard, state=Renamed, react=by_name, version=2):
             await eventually(lambda: world.has(6))
     assert await world.said() == [*ALL[:BAD], "3 then", "4 then", "5 then"]
+
+
+@pytest.mark.parametrize("error", [*LEAVING.values(), lambda: RuntimeError("a secret")], ids=[*LEAVING, "RuntimeError"])
+async def test_a_state_whose_type_raises_what_it_likes_fails_the_reaction_where_it_is_read(error):
+    """Goes red where its reactor opens again and again, and nobody is told that the reaction has failed."""
+    faults = []
+
+    class Checked(msgspec.Struct, frozen=True):
+        events: int = 0
+
+        def __post_init__(self):
+            if faults:
+                raise error()
+
+    def react(state, event):
+        return Reacted(Checked(state.events + 1), COUNTING.react(Seen(state.events), event).commands)
+
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", BAD))
+    await world.begin()
+    async with world.shard() as shard:
+        async with world.reactor(shard, state=Checked, react=react):
+            await eventually(lambda: world.has(BAD))
+        faults.append(1)
+        async with world.reactor(shard, state=Checked, react=react) as reactor:
+            await eventually(lambda: is_in(reactor, "failed"))
+            where = "person 'p-1': the state that is kept by version 1"
+            assert reactor.reason.startswith(f"{where}: {type(error()).__name__} at ")
+            assert "secret" not in reactor.reason
+            faults.clear()
+            world.switches.set("counting", "active")
+            await eventually(lambda: is_in(reactor, "running"))
 
 
 class Renamed(msgspec.Struct, frozen=True):

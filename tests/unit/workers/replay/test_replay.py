@@ -45,6 +45,7 @@ from annals.workers.replay.targets import HandlerSink, LineSink, NoSink, TopicSi
 from annals.workers.settings import Settings
 from chained import RECORDED_AT, TRACE, Sealed, chain
 from full_disk import full_beyond
+from leaving import LEAVING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -225,6 +226,26 @@ def test_a_handler_that_fails_for_good_stops_it_at_the_event_that_is_named() -> 
     assert "partition 0 offset 1" in str(done.error)
     assert "ValueError: never" in str(done.error)
     assert (done.total("failures"), done.total("events"), done.steps[-1].next_offset) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("error", [error for name, error in LEAVING.items() if name != "GeneratorExit"])
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_handler_that_would_end_the_process_stops_it_at_the_event_that_is_named(
+    error: Callable[[], BaseException], *, waits: bool
+) -> None:
+    """Goes red where `sys.exit()` in a handler ends the command with status 0, as if all had been replayed."""
+
+    def fails(event: dict[str, Any]) -> None:
+        raise error()
+
+    async def fails_later(event: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+        raise error()
+
+    done = Replayed(chain("p-1", 1), handler(fails_later if waits else fails, retries=1))
+    assert "failed 2 times on person 'p-1' version 1" in str(done.error)
+    if not (waits and isinstance(error(), StopIteration)):  # which Python makes a RuntimeError of
+        assert type(error()).__name__ in str(done.error)
 
 
 def test_a_handler_gets_an_event_in_its_newest_version() -> None:

@@ -18,6 +18,7 @@ from annals.topics.keys import partition_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from following import Clock
 from lacking import LACKING
+from leaving import LEAVING
 from projecting import (
     ONE,
     PARTITIONS,
@@ -73,7 +74,7 @@ FOLDS = {
     "FileNotFoundError": raising(FileNotFoundError("a secret")),
     "TimeoutError": raising(TimeoutError("a secret")),
     "RecursionError": raising(RecursionError("a secret")),
-    "SystemExit": raising(SystemExit("a secret")),
+    **{name: raising(error()) for name, error in LEAVING.items()},
     "FencedError": raising(FencedError("a secret")),
     "MemoryError": out_of_memory,
     "it took longer than 0.2 s": hanging,

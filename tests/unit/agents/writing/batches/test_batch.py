@@ -1,6 +1,5 @@
 """The batch of commands against a store in memory: answers in order, plans that end where they must."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from annals.schemas.snapshot import decode_snapshot
 from annals.topics.keys import partition_of
 from annals.workers.stores.memory import MemoryStore
 from lacking import LACKING
+from leaving import LEAVING
 
 
 class Record(NamedTuple):
@@ -274,6 +274,17 @@ def test_a_command_that_fails_by_a_defect_is_answered_and_kept_and_the_others_go
     ]
 
 
+@pytest.mark.parametrize("error", LEAVING.values(), ids=LEAVING)
+@pytest.mark.parametrize("function", ["decide", "evolve", "event_data"])
+def test_a_command_whose_aggregate_would_end_the_process_is_answered_and_the_others_go_on(monkeypatch, function, error):
+    """Goes red where a `sys.exit` in an aggregate ends each worker that meets its command, again and again."""
+    bench = Bench()
+    failing(monkeypatch, bench.decider, function, error())
+    written = bench.decide(register(bench), rename(bench, "Defect"), rename(bench, "Bea"))
+    assert [outcome["status"] for outcome in written.outcomes] == ["accepted", "rejected", "accepted"]
+    assert f"deciding it failed with {type(error()).__name__}".encode() in written.dead[0][2]
+
+
 def test_a_validator_that_fails_is_a_defect_of_its_command(monkeypatch):
     bench = Bench()
     parsers = dict(bench.decider.parsers)
@@ -325,7 +336,7 @@ def test_what_does_not_come_again_when_the_command_is_tried_alone_was_no_defect(
 
 
 @pytest.mark.parametrize("function", ["decide", "evolve", "event_data"])
-@pytest.mark.parametrize("error", [*LACKING.values(), OSError, asyncio.CancelledError])
+@pytest.mark.parametrize("error", [*LACKING.values(), OSError])
 def test_what_says_nothing_of_the_command_is_never_its_defect(monkeypatch, error, function):
     bench = Bench()
     failing(monkeypatch, bench.decider, function, error())
