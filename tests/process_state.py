@@ -1,7 +1,7 @@
 """What one process has once and all tests of it share: the tests of a file leave it as they found it.
 
 What they do not give back - a signal's handler, a variable, a level of a logger - the tests of another file find, one
-day in one order: these fail, or pass for it.
+day in one order: these fail, or pass for it. Filters of warnings are not among it: pytest gives them back itself.
 """
 
 import gc
@@ -10,7 +10,6 @@ import os
 import resource
 import signal
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ def process_state() -> dict[str, Any]:
     """What there is now, by name."""
     found: dict[str, Any] = {
         "the working directory": Path.cwd(),
-        "the filters of warnings": list(warnings.filters),
         "the collector": (gc.isenabled(), gc.get_threshold()),
         "the depth of recursion": sys.getrecursionlimit(),
         "the digits of an integer": sys.get_int_max_str_digits(),
