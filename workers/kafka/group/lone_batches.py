@@ -60,7 +60,7 @@ async def prove_lone(client: AIOKafkaClient, node: int, assignment: Any, fetched
 def _is_doubtful(state: Any, result: Any) -> bool:
     """Whether nothing was taken of a result yet, and nobody has asked whether its first batch is in its place."""
     there: Any = getattr(result, "_partition_records", None)
-    records = getattr(there, "_records", None)
+    records: Any = getattr(there, "_records", None)
     is_lone = getattr(records, "lone_base", None) is not None
     return is_lone and records.doubt is None and there.next_fetch_offset != getattr(state, "read_to", None)
 

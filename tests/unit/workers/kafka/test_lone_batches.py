@@ -195,7 +195,9 @@ async def test_what_lies_in_tiered_storage_is_waited_for() -> None:
 
 
 async def test_what_was_asked_about_and_is_not_taken_yet_is_not_asked_about_again() -> None:
-    """Goes red when another broker is asked about it at each of its own fetches, and takes it back: it does not lead."""
+    """Goes red when another broker is asked about it with each of its own fetches: it is taken back, as that one does
+    not lead.
+    """
     consumer = Consumer()
     consumer.before = AT
     await consumer.fetch(FIRST)
