@@ -6,7 +6,6 @@ read_committed, our transactions and stores) is in `annals.workers.kafka` and `a
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import faust
@@ -132,8 +131,9 @@ def create_app(
 
     async def on_assigned(sender: AnnalsApp, assigned: set[Any], **_: Any) -> None:
         mine = sender.group_assignor
-        await asyncio.to_thread(last.write, mine.owned, mine.standby)
         await partitions.on_partitions_assigned(assigned, mine.standby)
+        # In no thread: all may be opening stores for longer than a session, and no heartbeat is sent before this ends.
+        last.write(mine.owned, mine.standby)
 
     app.on_partitions_revoked.connect(on_revoked, weak=False)
     app.on_partitions_assigned.connect(on_assigned, weak=False)

@@ -14,6 +14,7 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.group import JoinGroupRequest, SyncGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
@@ -31,6 +32,9 @@ CLUSTER: Final = "cluster"
 
 TOPIC_WITHIN_S: Final = 5.0  # in which a topic that was made a moment ago is known to all brokers
 LOOK_S: Final = 0.1
+
+_AWAITING_OTHERS: Final = (JoinGroupRequest, SyncGroupRequest)
+"""What brokers answer when the other members of a group have come, which may take longer than a request may."""
 
 _STOPPING: Final[set[asyncio.Task[None]]] = set()  # an event loop by itself holds its tasks weakly
 
@@ -63,7 +67,8 @@ class _Connection(AIOKafkaConnection):
         """Send a request, and return what will be its answer."""
         if isinstance(request, MetadataRequest):
             request = MetadataRequest(request._topics, allow_auto_topic_creation=False)  # noqa: SLF001 - as it was made
-        return self._noted(super().send(request, expect_response))
+        answering = super().send(request, expect_response)
+        return answering if isinstance(request, _AWAITING_OTHERS) else self._noted(answering)
 
     async def _noted(self, answering: Awaitable[Any]) -> Any:
         try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError, for_code
 
 from annals.workers.kafka.protocol.fetches import QuickFetchRequest
+from annals.workers.kafka.read.ranges import FETCH_WAIT_MS
 
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
@@ -24,7 +25,7 @@ _BASE: Final = Struct(">q")
 _ANY, _UNCOMMITTED, _LEAST_BYTES = 0, 0, 1
 MISPLACED: Final = "is damaged: its offset is wrong"
 MOST_ASKED: Final = 10
-RETRY_S: Final = 0.1  # a shard hears within two seconds of what is not proven
+RETRY_S: Final = 0.1  # a shard hears within seven seconds of what is not proven: errors come at once
 _NONE_BEFORE: Final = (OffsetOutOfRangeError, CorruptRecordException)  # it is the first, or that one is damaged
 
 
@@ -51,16 +52,17 @@ async def prove_lone(client: AIOKafkaClient, node: int, assignment: Any, fetched
             return  # those behind it are fetched again, too: to wait for a broker that is gone takes long for each
         if not assignment.active or where in fetched:  # that of who leads it now
             continue
-        if there._records.doubt is None:  # noqa: SLF001 - else it is asked about at each look
+        if there._records.doubt is None:  # noqa: SLF001 - else it is asked about at each fetch of it
             assignment.state_value(where).read_to = there.next_fetch_offset
         fetched[where] = result
 
 
 def _is_doubtful(state: Any, result: Any) -> bool:
-    """Whether nothing was taken of a result yet, and nobody knows whether its first batch is in its place."""
+    """Whether nothing was taken of a result yet, and nobody has asked whether its first batch is in its place."""
     there: Any = getattr(result, "_partition_records", None)
-    is_lone = getattr(getattr(there, "_records", None), "lone_base", None) is not None
-    return is_lone and there.next_fetch_offset != getattr(state, "read_to", None)
+    records: Any = getattr(there, "_records", None)
+    is_lone = getattr(records, "lone_base", None) is not None
+    return is_lone and records.doubt is None and there.next_fetch_offset != getattr(state, "read_to", None)
 
 
 async def _doubt(client: AIOKafkaClient, node: int, where: TopicPartition, base: int) -> str | None:
@@ -81,7 +83,8 @@ async def _first_base(client: AIOKafkaClient, node: int, where: TopicPartition, 
         KafkaError: it is gone, or leads the partition no more.
     """
     asked_for = [(where.topic, [(where.partition, offset, _LEAST_BYTES)])]
-    request = QuickFetchRequest(_ANY, _ANY, _LEAST_BYTES, _UNCOMMITTED, asked_for)
+    # In less time tiered storage may have nothing each time; what a broker has on its disk it sends at once.
+    request = QuickFetchRequest(FETCH_WAIT_MS, _ANY, _LEAST_BYTES, _UNCOMMITTED, asked_for)
     asked, told = 0, ""
     while asked < MOST_ASKED:
         answer = await client.send(node, request)
@@ -95,6 +98,6 @@ async def _first_base(client: AIOKafkaClient, node: int, where: TopicPartition, 
             if error.invalid_metadata:
                 raise error(f"{where.topic}-{where.partition}")
             told = f"{error.__name__} ({code})" if code else told
-        asked += not answer.throttle_time_ms  # what a quota takes is no answer (KIP-219)
+        asked += bool(answer.topics or not answer.throttle_time_ms)  # what a quota takes is no answer (KIP-219)
         await asyncio.sleep(max(answer.throttle_time_ms / 1000, RETRY_S))
     raise _UnprovenError(told)

@@ -31,10 +31,14 @@ def batch(base: int) -> bytes:
 
 
 class Answered(NamedTuple):
-    """What a broker answers instead of a batch; throttled_ms: without any partition, as a quota has it (KIP-219)."""
+    """What a broker answers instead of a batch: without any partition, as a quota has it (KIP-219), or with a code."""
 
     code: int = 0
     throttled_ms: int = 0
+    is_empty: bool = False
+
+
+QUOTA = Answered(throttled_ms=1, is_empty=True)
 
 
 class Consumer:
@@ -48,6 +52,7 @@ class Consumer:
         self.before = AT - 2
         self.is_away = False
         self.answers: list[Answered] = []
+        self.remote_ms = 0
         self.meanwhile: Callable[[], None] = lambda: None
         for where in (FIRST, SECOND):
             self.assignment.state_value(where).seek(AT)
@@ -60,9 +65,10 @@ class Consumer:
         self.meanwhile()
         if self.is_away:
             raise NodeNotReadyError
-        code, throttled_ms = self.answers.pop(0) if (is_without := bool(self.answers)) else Answered()
+        code, throttled_ms, is_empty = self.answers.pop(0) if (is_without := bool(self.answers)) else Answered()
+        is_without = is_without or request._max_wait_ms < self.remote_ms
         data = None if is_without else batch(self.before)
-        topics = [] if throttled_ms else [(topic, [(partition, code, 9, 9, 0, None, -1, data)])]
+        topics = [] if is_empty else [(topic, [(partition, code, 9, 9, 0, None, -1, data)])]
         return SimpleNamespace(throttle_time_ms=throttled_ms, topics=topics)
 
     async def fetch(self, *wheres: TopicPartition) -> None:
@@ -148,7 +154,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "without",
-    [[Answered()], [Answered(RequestTimedOutError.errno)], [Answered(throttled_ms=1)] * (2 * MOST_ASKED)],
+    [[Answered()], [Answered(RequestTimedOutError.errno)], [QUOTA] * (2 * MOST_ASKED)],
     ids=["nothing", "an error", "a quota"],
 )
 async def test_what_was_not_looked_for_is_asked_again(without: list[Answered]) -> None:
@@ -163,17 +169,42 @@ async def test_what_was_not_looked_for_is_asked_again(without: list[Answered]) -
     assert [each.offset for each in consumer.take(FIRST)] == [AT, AT + 1]
 
 
+@pytest.mark.parametrize("throttled_ms", [0, 1])
 @pytest.mark.parametrize(("code", "told"), [(0, "nothing"), (74, "UnknownError (74)"), (7, "RequestTimedOutError (7)")])
-async def test_what_a_broker_goes_on_answering_is_named_until_it_sends_what_is_before(code: int, told: str) -> None:
+async def test_what_a_broker_goes_on_answering_is_named_until_it_sends_what_is_before(
+    code: int, told: str, throttled_ms: int
+) -> None:
+    """Goes red when an error of one who is over a quota of requests, too, is asked about without end."""
     consumer = Consumer()
     for _ in range(2):
-        consumer.answers = [Answered(code)] * MOST_ASKED
+        consumer.answers = [Answered(code, throttled_ms)] * MOST_ASKED
         await consumer.fetch(FIRST)
         place = "commands.person-0: the record batch at offset 5 came alone, and nothing proves its place"
         reason = f"{place}: broker 1 answers for the offset before it {told}"
         assert consumer.take(FIRST) == [Unreadable(AT, reason)]
     await consumer.fetch(FIRST)
     assert [each.offset for each in consumer.take(FIRST)] == [AT, AT + 1]
+
+
+async def test_what_lies_in_tiered_storage_is_waited_for() -> None:
+    """Goes red when brokers are asked to answer at once: before Kafka 3.8 they have nothing then, each time."""
+    consumer = Consumer()
+    consumer.remote_ms = 300
+    await consumer.fetch(FIRST)
+    assert [each.offset for each in consumer.take(FIRST)] == [AT, AT + 1]
+
+
+async def test_what_was_asked_about_and_is_not_taken_yet_is_not_asked_about_again() -> None:
+    """Goes red when another broker is asked about it with each of its own fetches: it is taken back, as that one does
+    not lead.
+    """
+    consumer = Consumer()
+    consumer.before = AT
+    await consumer.fetch(FIRST)
+    consumer.before = AT - 2
+    await consumer.fetch(SECOND)
+    assert consumer.seen == [set(), {FIRST}]
+    assert [type(each) for each in consumer.take(FIRST)] == [Unreadable]
 
 
 async def test_one_that_leads_no_more_is_not_asked_again_and_all_is_fetched_again() -> None:

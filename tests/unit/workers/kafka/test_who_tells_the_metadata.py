@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiokafka.client import ConnectionGroup
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.group import JoinGroupRequest, SyncGroupRequest
 
 from annals.workers.kafka import silent_brokers
 from annals.workers.kafka.connections import _Client, _Connection
@@ -176,4 +177,20 @@ async def test_a_question_without_an_answer_and_an_answer_are_noted() -> None:
         return "answer"
 
     assert await made._noted(answers()) == "answer"
+    assert not silent_brokers.SILENT.has("kafka", 9102)
+
+
+@pytest.mark.parametrize("request_type", [JoinGroupRequest, SyncGroupRequest])
+async def test_a_broker_that_waits_for_other_members_is_not_silent(
+    monkeypatch: pytest.MonkeyPatch, request_type: Any
+) -> None:
+    """Goes red when all ask it last, and are cut off from it, because a member drains, or is gone without leaving."""
+    made: Any = _Connection("kafka", 9102)
+
+    async def never(*_: Any) -> Any:
+        raise TimeoutError
+
+    monkeypatch.setattr("aiokafka.conn.AIOKafkaConnection.send", never)
+    with pytest.raises(TimeoutError):
+        await made.send(request_type.__new__(request_type))
     assert not silent_brokers.SILENT.has("kafka", 9102)
