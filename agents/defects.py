@@ -8,6 +8,7 @@ all: the release is bad, and the shard stops.
 from __future__ import annotations
 
 import errno
+import signal
 from typing import Final, NamedTuple
 
 from annals.agents.ports import JournalError, StoppedError, StoreError
@@ -31,14 +32,20 @@ class Defect(NamedTuple):
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Whether the machine lacks memory, files, space or threads.
+    """Whether the machine lacks memory, files, space or threads, or somebody pressed Ctrl-C.
 
     One rule for commands, events, projections, reactions, subscriptions and endpoints: it is the fault of none of them,
     also where what they run has nothing but what it is given. It is tried again.
     """
     if isinstance(error, OSError):
         return error.errno in LACKING
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and str(error) == NO_THREAD)
+    is_without_thread = isinstance(error, RuntimeError) and str(error) == NO_THREAD
+    return is_without_thread or isinstance(error, MemoryError) or is_ctrl_c(error)
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether Python may have raised this for SIGINT, in whatever ran then: as in commands, and not in workers."""
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def is_no_defect(error: BaseException) -> bool:

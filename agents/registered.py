@@ -165,7 +165,7 @@ def _loaded(group: str) -> Iterator[tuple[str, Any, str]]:
         where = f"entry point {point.name} = {point.value} of {group}"
         try:
             loaded = point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RegistrationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
         yield point.name, loaded, where
 

@@ -105,6 +105,14 @@ def process_as_it_was() -> Iterator[None]:
     assert not left, "; ".join(left)
 
 
+@pytest.fixture
+def signals_of_a_worker() -> Iterator[None]:
+    """SIGINT raises nothing, as in a worker's reader; a worker has a handler of its own."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="session")
 def cache_dir() -> Path | None:
     """The folder that Kafka is cached in, where the shell names one."""

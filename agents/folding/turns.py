@@ -38,10 +38,10 @@ def length_of_turn(records: Sequence[R], most: int = TURN_RECORDS) -> int:
     return min(len(records), most)
 
 
-def turns(records: Sequence[R]) -> Iterator[Sequence[R]]:
-    """Yield records turn by turn."""
+def turns(records: Sequence[R], length: TurnLength | None = None) -> Iterator[Sequence[R]]:
+    """Yield records turn by turn; length: of turns whose time is taken."""
     at = 0
     while at < len(records):
-        end = at + length_of_turn(records[at : at + TURN_RECORDS])
+        end = at + length_of_turn(records[at : at + TURN_RECORDS], TURN_RECORDS if length is None else length.records)
         yield records[at:end]
         at = end

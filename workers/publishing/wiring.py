@@ -191,6 +191,7 @@ class Publishing:
                 if kept.record.is_active and known.get(name) != kept:
                     for path, message in self.service.warnings(kept.record.definition):
                         log.warning("subscription asks in vain", subscription=name, member=path, reason=message)
+                    await asyncio.sleep(0)  # a thousand of them are a second
             known = found
             await self.subscriptions.until_changed(known)
 

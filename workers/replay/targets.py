@@ -132,7 +132,7 @@ def load_handler(name: str) -> Callable[[dict[str, Any]], Any]:
     try:
         loaded = points[name].load()
         handler = loaded() if isinstance(loaded, type) else loaded
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ReplayError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
     handle = getattr(handler, "handle", handler)
     if not callable(handle):

@@ -128,16 +128,17 @@ class WebhookPoster:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("webhook could not be posted", subscription=self._name, exc_info=error)
 
-    async def _deliver(self, deliveries: list[Delivery]) -> None:
+    async def _deliver(self, deliveries: list[Delivery], *, was_sent: bool = False) -> None:
+        """Post some and say what became of each; was_sent: in a batch that was refused, which is an attempt."""
         verdict = await self._verdict(deliveries)
         if verdict.verdict == PARK and len(deliveries) > 1:  # which of them is refused shows when each is alone
             for delivery in deliveries:
-                await self._deliver([delivery])
+                await self._deliver([delivery], was_sent=True)
             return
         reason = ASKED_TO_WAIT if verdict.is_asked else verdict.reason
         for row, _, answered in deliveries:
             answer = Answer(row.cid, row.attempt, verdict.verdict, reason, verdict.wait_ms)
-            answered(row.aggregate_id, answer._replace(counts=verdict.counts, is_made=verdict.is_made))
+            answered(row.aggregate_id, answer._replace(counts=verdict.counts, is_made=was_sent or verdict.is_made))
         if verdict.pauses:
             log.warning("webhook is gone", subscription=self._name, reason=verdict.reason)
             self._pause(f"{verdict.reason}: the endpoint says that it is gone")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from annals.agents.defects import is_ctrl_c
 from annals.agents.ports import StoreDamagedError
 from annals.agents.reading.found import (
     FoundRow,
@@ -209,9 +210,9 @@ def _values(projection: Projection[Any], name: str, value: str) -> Sequence[str]
         return [value]
     try:
         return projection.values[name](value)
-    except Exception:
-        raise
     except BaseException as error:  # it is the projection's own code, and would end the process with one question
+        if isinstance(error, Exception) or is_ctrl_c(error):
+            raise
         raise RuntimeError(f"{projection.name}: its values of {name} failed with {type(error).__name__}") from error
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from annals.agents.folding.turns import TURN_RECORDS
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.projecting.builds import SETS, Builds
 from annals.agents.reading.projecting.rows import INDEXES, ROWS
@@ -137,13 +138,13 @@ class GlobalFold:
         """Fold records of a partition (see `ReadingFold.apply`)."""
         self.folds[where].apply(records)
 
-    def catch_up(self) -> bool:
+    def catch_up(self, most: int = TURN_RECORDS) -> bool:
         """Do the next of what is left to do (see `ReadingFold.catch_up`); False when nothing is."""
         if self._builds.turn():
             for fold in self.folds.values():
                 fold.admit()
             return True
-        return any(fold.catch_up() for fold in self.folds.values()) or self._builds.sweep()
+        return any(fold.catch_up(most) for fold in self.folds.values()) or self._builds.sweep()
 
     def follow(self, records: Mapping[str, ProjectionRecord] | None, now_ms: int) -> None:
         """Have the projections that the records ask for."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
+from time import thread_time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
-from annals.agents.folding.turns import turns
+from annals.agents.folding.turns import TurnLength, turns
 from annals.agents.ports import DamagedBatchError, StoreDamagedError, StoreError
 from annals.agents.reading.following.answers import with_reason
 from annals.agents.reading.following.shard import FIRST_RETRY_S, LAST_RETRY_S
@@ -89,6 +90,7 @@ class GlobalReader:
         self._open_store = OpenStore(stores, "global projections", self._note_failure, self._log)
         self._fold: GlobalFold | None = None
         self.positions: Final = JournalPositions(clock)
+        self._length = TurnLength()
         self._uncompared: set[Key] = set()  # of which the last record of the store is in a damaged batch
         self._reason = "not opened yet"
         self._changed = asyncio.Event()
@@ -229,7 +231,7 @@ class GlobalReader:
             is_moved = await self._read_on(fold)
             if self._fold is None:
                 return
-            while fold.catch_up():
+            while self._catch_up(fold):
                 is_moved = True
                 await asyncio.sleep(0)
             if not is_moved:
@@ -295,9 +297,18 @@ class GlobalReader:
         return bool(is_fold)
 
     async def _apply(self, fold: GlobalFold, where: Key, records: Sequence[JournalRecord]) -> None:
-        for turn in turns(records):
+        for turn in turns(records, self._length):
+            began = thread_time()
             fold.apply(where, turn)
+            self._length.took(len(turn), thread_time() - began)
             await asyncio.sleep(0)  # questions have their turn
+
+    def _catch_up(self, fold: GlobalFold) -> bool:
+        """Do the next of what is left to do; False when nothing is."""
+        began, most = thread_time(), self._length.records
+        if is_behind := fold.catch_up(most):
+            self._length.took(most, thread_time() - began)
+        return is_behind
 
     async def _answer(
         self,

@@ -38,6 +38,7 @@ def test_an_aggregate_of_another_distribution_is_known(tmp_path: Path) -> None:
     [
         ("lamp = lamp:NONE", "", "cannot be loaded: AttributeError"),
         ("lamp = lump:LAMP", "", "cannot be loaded: ModuleNotFoundError"),
+        ("lamp = lamp:LAMP", "raise SystemExit\n", "cannot be loaded: SystemExit"),
         ("lamps = lamp:LAMP", "", "is no decider of the kind 'lamps'"),
         ("lamp = lamp:OTHER", "class OTHER:\n    kind = 'lamp'\n", "is no decider of the kind 'lamp'"),
         ("person = lamp:LAMP", "LAMP.kind = 'person'\n", "registers a kind that exists already"),

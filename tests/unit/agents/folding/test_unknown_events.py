@@ -74,6 +74,7 @@ def test_data_that_are_none_of_a_known_version_are_no_later_releases() -> None:
     assert "elease 0.9.0" not in message
 
 
+@pytest.mark.usefixtures("signals_of_a_worker")
 @pytest.mark.parametrize("error", [lambda: ZeroDivisionError("Ada"), *LEAVING.values()])
 def test_an_event_that_the_aggregates_code_cannot_fold_stops_the_shard_at_its_place(
     monkeypatch: pytest.MonkeyPatch, error: Callable[[], BaseException]

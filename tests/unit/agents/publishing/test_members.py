@@ -8,6 +8,7 @@ from annals.agents.deciding.decider import Decider
 from annals.agents.publishing.members import member_problems
 from annals.schemas.data.upcast import Upcast
 from annals.schemas.kinds.person import PersonRenamed
+from annals.schemas.outcome import MOST_ERRORS
 from annals.schemas.subscription import Definition
 
 PATH = "filters[0].cel"
@@ -95,6 +96,9 @@ def test_a_key_falls_back_to_the_aggregates_id_and_that_is_said():
         "['a'].exists(data, data.nobody == 1)",
         "metadata.nobody == 1",
         "'nobody' in data",
+        "[{'data': {'nobody': 1}}].exists(x, x . data.nobody == 1)",
+        "'''it's data.nobody''' == 'x'",
+        "data[r'name'] == data['na\\x6de']",
     ],
 )
 def test_what_is_no_member_of_the_data_is_not_taken_for_one(text):
@@ -115,3 +119,22 @@ def test_one_event_that_has_it_is_enough_and_of_types_that_nobody_knows_nothing_
     assert paths({"cel": "data.name == 'Ada'"}) == []
     assert paths({"cel": "data.nobody == 1"}, types=["PersonRenamed", "PersonOfALaterRelease"]) == []
     assert paths({"cel": "data.nobody == 1"}, kinds=()) == [PATH]
+
+
+def test_a_type_of_two_kinds_has_the_members_of_both():
+    """Goes red where the type of the kind that comes last stands for both."""
+    both = {"kinds": ("person", "organization"), "types": ["ProfileUpdated"]}
+    assert paths({"cel": "data.birth_date == 'x' || data.legal_name == 'x'"}, **both) == []
+    assert paths({"cel": "data.nobody == 1"}, **both) == [PATH]
+
+
+def test_of_kinds_and_versions_that_this_release_does_not_have_nothing_is_said():
+    """Goes red where a worker of the release before, or without a distribution, tells of what others have."""
+    assert paths({"cel": "data.nobody == 1"}, kinds=("person", "vessel")) == []
+    assert paths({"cel": "data.nobody == 1"}, schema_version={"PersonRenamed": 3}, deciders=later(), **ONE) == []
+
+
+def test_the_first_are_told_of_very_many():
+    """Goes red where one subscription has a megabyte of warnings, and takes the event loop seconds for them."""
+    text = " || ".join(f"data.nobody{number} == 1" for number in range(MOST_ERRORS + 1))
+    assert len(paths({"cel": text})) == MOST_ERRORS

@@ -348,6 +348,26 @@ async def test_batches_are_taken_apart_where_one_event_is_refused(scene):
     assert headers["ce_id"].decode() == bad
 
 
+async def test_what_was_sent_in_a_batch_that_was_refused_is_an_attempt_also_where_it_is_put_off_alone(scene):
+    """Goes red where an event that came in the batch comes again as if for the first time."""
+    scene.world.journal.append([event for at in range(3) for event in chain(f"p-{at}", 1)])
+
+    def answer(posted):
+        is_batch = len(json.loads(posted.body)) > 1
+        return 400 if is_batch else web.Response(status=503, headers={"retry-after": "600"})
+
+    scene.endpoint.answer = answer
+    await scene.subscribe(content_mode="batched")
+
+    async def all_wait():
+        return [row.state for row in await rows(scene.world)] == 3 * [WAITING]
+
+    async with scene.delivering():
+        await eventually(all_wait)
+    assert len(scene.endpoint.posted) == 2, "the batch, and its first event: the others wait for the endpoint"
+    assert [(row.attempt, row.reason) for row in await rows(scene.world)] == 3 * [(1, circuit.ASKED_TO_WAIT)]
+
+
 async def test_without_its_secret_nothing_is_sent_and_nothing_is_lost(scene, tmp_path):
     (tmp_path / "old").rename(tmp_path / "away")
     scene.world.journal.append(chain("p-1", 1))

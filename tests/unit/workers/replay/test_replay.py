@@ -439,6 +439,13 @@ def test_what_cannot_be_asked_is_a_usage_error(words: list[str]) -> None:
         replay.main(words, standalone_mode=False)
 
 
+class Leaving:
+    """A handler that ends the process where it is made: as a script does whose last line is `sys.exit(main())`."""
+
+    def __init__(self) -> None:
+        sys.exit()
+
+
 class Ledger:
     """A handler that is made anew by each process."""
 
@@ -452,11 +459,17 @@ def test_handlers_are_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
         importlib.metadata.EntryPoint("function", "json:dumps", targets.GROUP),
         importlib.metadata.EntryPoint("number", "json:__name__", targets.GROUP),
         importlib.metadata.EntryPoint("gone", "json:gone", targets.GROUP),
+        importlib.metadata.EntryPoint("leaving", f"{__name__}:Leaving", targets.GROUP),
     ]
     monkeypatch.setattr(targets, "entry_points", lambda group: points if group == targets.GROUP else [])
     assert load_handler("ledger").__name__ == "handle"
     assert load_handler("function") is json.dumps
-    for name, said in (("nobody", "are function, gone, ledger, number"), ("number", "no handler"), ("gone", "loaded")):
+    for name, said in (
+        ("nobody", "are function, gone, leaving, ledger, number"),
+        ("number", "no handler"),
+        ("gone", "loaded"),
+        ("leaving", "cannot be loaded: SystemExit"),
+    ):
         with pytest.raises(ReplayError, match=said):
             load_handler(name)
 

@@ -1,5 +1,6 @@
 """The batch of commands against a store in memory: answers in order, plans that end where they must."""
 
+import signal
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import NamedTuple
@@ -274,6 +275,7 @@ def test_a_command_that_fails_by_a_defect_is_answered_and_kept_and_the_others_go
     ]
 
 
+@pytest.mark.usefixtures("signals_of_a_worker")
 @pytest.mark.parametrize("error", LEAVING.values(), ids=LEAVING)
 @pytest.mark.parametrize("function", ["decide", "evolve", "event_data"])
 def test_a_command_whose_aggregate_would_end_the_process_is_answered_and_the_others_go_on(monkeypatch, function, error):
@@ -283,6 +285,21 @@ def test_a_command_whose_aggregate_would_end_the_process_is_answered_and_the_oth
     written = bench.decide(register(bench), rename(bench, "Defect"), rename(bench, "Bea"))
     assert [outcome["status"] for outcome in written.outcomes] == ["accepted", "rejected", "accepted"]
     assert f"deciding it failed with {type(error()).__name__}".encode() in written.dead[0][2]
+
+
+@pytest.mark.parametrize("function", ["decide", "evolve", "event_data"])
+def test_a_ctrl_c_while_an_aggregate_works_ends_the_command_that_runs(monkeypatch, function):
+    """Goes red where `annals simulate` rejects a command instead, goes on, and may report a history that failed."""
+    bench = Bench()
+    whole = getattr(bench.decider, function)
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return whole(*arguments)
+
+    monkeypatch.setattr(bench.decider, function, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench.decide(register(bench))
 
 
 def test_a_validator_that_fails_is_a_defect_of_its_command(monkeypatch):
