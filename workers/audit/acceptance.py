@@ -22,7 +22,7 @@ from annals.topics.names import TopicNames, transactional_id
 from annals.workers.audit.chains import Chains
 from annals.workers.audit.chunks import chunks_of, surveyor
 from annals.workers.audit.journals import journals_of
-from annals.workers.audit.kept_heads import heads_of
+from annals.workers.audit.kept_heads import heads_by_place
 from annals.workers.audit.report import Report
 from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
@@ -158,8 +158,9 @@ async def _compare_all(deployment: Deployment, kind: str, heads: Sequence[KeptHe
             for each in partitions
         ]
         journals = await journals_of(options, names, [kind])
+        kept = heads_by_place([journal.place for journal in journals], heads)
         compared = zip(journals, said, strict=True)
-        return [await _compare(deployment, client, journal, heads, each) for journal, each in compared]
+        return [await _compare(deployment, client, journal, kept[journal.place], each) for journal, each in compared]
     finally:
         await client.close()
 
@@ -171,7 +172,7 @@ async def _bounds(client: AIOKafkaClient, where: TopicPartition) -> tuple[int, i
 
 
 async def _compare(
-    deployment: Deployment, client: AIOKafkaClient, journal: Journal, heads: Sequence[KeptHead], said: _Said
+    deployment: Deployment, client: AIOKafkaClient, journal: Journal, mine: Sequence[KeptHead], said: _Said
 ) -> Comparison:
     kind, _, partition, _ = journal.place
     options, names, _ = deployment
@@ -181,7 +182,6 @@ async def _compare(
     )
     group = said.group
     known = decode_metadata(group[1]) if group else NOTHING_KNOWN
-    mine = heads_of(journal.place, heads)
     report, chains = await _verified(options, journal, mine)
     last, is_known_there = await _last(client, journal, chains, known.last)
     missing = [

@@ -12,7 +12,7 @@ from annals.schemas.cid import cid_text
 from annals.schemas.journal_reader import LinkStatus, classify_link, kept_key, shown_key
 from annals.topics.keys import partition_of
 from annals.workers.audit.report import Broken
-from annals.workers.audit.scan import Foreign, misplaced
+from annals.workers.audit.scan import Foreign, Unread, misplaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -81,7 +81,7 @@ class Chains:
 
     def _continues(self, survey: Survey) -> bool:
         """Take a survey in which everything counts, as it is nearly always; leave any other as it is."""
-        if survey.foreign:
+        if survey.foreign or survey.unread:
             return False
         heads, stopped, count = self._heads, self._stopped, 0
         ends: dict[bytes, Head] = {}
@@ -100,10 +100,12 @@ class Chains:
 
     def _judge_each(self, survey: Survey) -> None:
         """Judge record by record in the order of offsets: a void one decides about those that link to it."""
-        items: list[_Link | Foreign] = [link for run in survey.runs for link in _links(run)]
-        for item in sorted([*items, *survey.foreign], key=lambda each: each.offset):
+        items: list[_Link | Foreign | Unread] = [link for run in survey.runs for link in _links(run)]
+        for item in sorted([*items, *survey.foreign, *survey.unread], key=lambda each: each.offset):
             if isinstance(item, Foreign):
                 self._add_foreign(item)
+            elif isinstance(item, Unread):
+                self.add_unread(item)
             elif item.key not in self._stopped:
                 self._judge(item)
 
@@ -150,6 +152,12 @@ class Chains:
         kind, topic, partition, _ = self._place
         key = None if record.key is None else shown_key(record.key)
         self._report.add_foreign(Broken(kind, key, topic, partition, record.offset, None, f"foreign: {record.reason}"))
+
+    def add_unread(self, unread: Unread) -> None:
+        """Name what cannot be judged."""
+        kind, topic, partition, _ = self._place
+        reason = f"unread, up to offset {unread.end - 1}: {unread.reason}"
+        self._report.add(Broken(kind, None, topic, partition, unread.offset, None, reason))
 
     def _broken(self, link: _Link, reason: str) -> Broken:
         kind, topic, partition, _ = self._place

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka.structs import TopicPartition
 
-from annals.workers.audit.scan import Survey, survey
+from annals.workers.audit.scan import Survey, Unread, survey
+from annals.workers.audit.unread import read_around
 from annals.workers.kafka.connections import connect
-from annals.workers.kafka.read.ranges import read_range
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -51,10 +51,13 @@ async def surveyor(options: Mapping[str, Any], topics: Sequence[str]) -> AsyncIt
     client = await connect(options, topics)
 
     async def look(chunk: Chunk) -> Survey:
-        found = Survey([], [])
+        found = Survey([], [], [])
         kind, topic, partition, partitions = chunk.place
         where = TopicPartition(topic, partition)
-        async for records in read_range(client, where, chunk.start, chunk.end, is_checked=False):  # all is looked at
+        async for records in read_around(client, where, chunk.start, chunk.end):
+            if isinstance(records, Unread):
+                found.unread.append(records)
+                continue
             part = survey(kind, partition, partitions, records, chunk.only_key)
             found.runs += part.runs
             found.foreign += part.foreign

@@ -56,11 +56,20 @@ class Foreign(Struct, array_like=True, gc=False):
     reason: str
 
 
+class Unread(Struct, array_like=True, gc=False):
+    """Offsets up to below `end` that Kafka does not give, and why."""
+
+    offset: int
+    end: int
+    reason: str
+
+
 class Survey(Struct, array_like=True, gc=False):
     """What a chunk holds; runs in the order of their first records."""
 
     runs: list[Run]
     foreign: list[Foreign]
+    unread: list[Unread] = []
 
 
 def survey(

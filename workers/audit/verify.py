@@ -11,8 +11,8 @@ from annals.schemas.cid import cid_text
 from annals.workers.audit.chains import Chains, JournalId
 from annals.workers.audit.chunks import CHUNK_OFFSETS, chunks_of, surveyor
 from annals.workers.audit.journals import find_journals
-from annals.workers.audit.kept_heads import KeptHead, heads_of
-from annals.workers.audit.processes import survey_in_processes
+from annals.workers.audit.kept_heads import KeptHead, heads_by_place
+from annals.workers.audit.processes import SurveyError, survey_in_processes
 from annals.workers.audit.report import Broken, Report
 from annals.workers.audit.scan import survey
 from annals.workers.settings import client_options
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from annals.workers.audit.chains import Head
     from annals.workers.audit.chunks import Chunk
     from annals.workers.audit.journals import Journal
-    from annals.workers.audit.scan import Record, Survey
+    from annals.workers.audit.scan import Record, Survey, Unread
     from annals.workers.settings import Settings
 
     Progress = Callable[[int, int], None]  # offsets that are done, offsets in all
@@ -66,12 +66,12 @@ def verify_journals(
 
     Raises:
         MissingTopicError: a kind has no journal.
-        KafkaError, SurveyError, RangeGoneError: Kafka did not give what it has.
+        KafkaError, SurveyError, RangeGoneError: Kafka did not give what it has. What cannot be read alone is reported.
     """
     report = Report(tolerates_void, kept_heads=None if heads is None else len(heads))
     journals = asyncio.run(find_journals(settings, kinds))
     _report_starts(journals, report)
-    kept = {journal.place: heads_of(journal.place, heads or ()) for journal in journals}
+    kept = heads_by_place([journal.place for journal in journals], heads or ())
     chunks = chain.from_iterable(chunks_of(journal) for journal in journals)
     surveys = _surveys(settings, journals, chunks, processes, progress)
     # One partition after the other: when the next one begins, the last one's chains are done with.
@@ -115,8 +115,10 @@ def verify_aggregate(
     if trusted_head is None:
         _report_starts([journal], report)
     else:
-        found = asyncio.run(_find(settings, journal, key, trusted_head))
+        found, unread = asyncio.run(_find(settings, journal, key, trusted_head))
         if found is None:
+            for each in unread:
+                Chains(place, report).add_unread(each)
             complain(None, f"the journal has no event {cid_text(trusted_head)} of this aggregate: nothing was verified")
             return report
         offset, version = found
@@ -139,9 +141,7 @@ def _report_unmet(place: JournalId, chains: Chains, heads: Iterable[KeptHead], r
     for head in heads:
         if not chains.has_met(head):
             version, last = chains.head(head.key)
-            reason = (
-                "there is no event of this aggregate" if last is None else _not_met(head.cid, (version, last), None)
-            )
+            reason = _NO_EVENT if last is None else _not_met(head.cid, (version, last), None)
             report.add(Broken(place.kind, head.aggregate_id, place.topic, place.partition, None, version, reason))
 
 
@@ -174,11 +174,14 @@ def _surveys(
         surveyed = _survey_alone(settings, topics, chunks)
     else:
         surveyed = survey_in_processes(settings, topics, chunks, min(count, -(-total // CHUNK_OFFSETS)))
-    done = 0
+    done = unread = 0
     for chunk, found in surveyed:
         yield chunk, found
         done += chunk.end - chunk.start
         progress(done, total)
+        unread += sum(each.end - each.offset for each in found.unread)
+        if unread == total:
+            raise SurveyError(found.unread[-1].reason)
 
 
 def _survey_alone(settings: Settings, topics: Sequence[str], chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, Survey]]:
@@ -199,15 +202,23 @@ def _survey_alone(settings: Settings, topics: Sequence[str], chunks: Iterator[Ch
             runner.run(context.__aexit__(None, None, None))
 
 
-async def _find(settings: Settings, journal: Journal, key: bytes, cid: bytes) -> tuple[int, int] | None:
-    """Return offset and version of an event: of its first record, since a later one with the same block is void."""
+async def _find(
+    settings: Settings, journal: Journal, key: bytes, cid: bytes
+) -> tuple[tuple[int, int] | None, list[Unread]]:
+    """Return offset and version of an event: of its first record, since a later one with the same block is void.
+
+    Also what of the journal could not be read up to there.
+    """
+    unread: list[Unread] = []
     async with surveyor(client_options(settings), [journal.place.topic]) as look:
         for chunk in chunks_of(journal, key):
-            for run in (await look(chunk)).runs:
+            surveyed = await look(chunk)
+            unread += surveyed.unread
+            for run in surveyed.runs:
                 if cid in run.cids:
                     index = run.cids.index(cid)
-                    return run.offsets[index], run.version + index
-    return None
+                    return (run.offsets[index], run.version + index), unread
+    return None, unread
 
 
 def cores() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import orjson
@@ -11,6 +11,8 @@ from annals.workers.cli.failures import CannotAskError
 from annals.workers.cli.files import lines, name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from annals.workers.audit.kept_heads import KeptHead
 
 LONGEST_OUTCOME: Final = 4 << 20  # as its topic takes it
@@ -32,6 +34,16 @@ def heads_in(file: str, kind: str) -> list[KeptHead]:
     from annals.workers.audit.kept_heads import kept_heads
 
     try:
-        return kept_heads(map(orjson.loads, lines(file, "outcomes", LONGEST_OUTCOME)), kind)
+        return kept_heads(_values(lines(file, "outcomes", LONGEST_OUTCOME)), kind)
     except ValueError as error:
         raise CannotAskError(f"{name_of(file)}: {error}") from None
+
+
+def _values(texts: Iterable[bytes]) -> Iterator[Any]:
+    from annals.workers.audit.kept_heads import NO_HEAD
+
+    for number, text in enumerate(texts, 1):
+        try:
+            yield orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"line {number}: {NO_HEAD} ({error.msg}, column {error.colno})") from None

@@ -42,10 +42,10 @@ def verify(
 ) -> int:
     """Compute every CID and link again, from Kafka, and compare the headers with the blocks.
 
-    Of all kinds, of one KIND, or of the aggregate ID. Exit status 1 at a gap, a differing header, or anything void or
-    foreign, and for an aggregate without events. A chain proves that its events are unaltered given its head: keep the
-    heads that outcomes hand out, and give one with --expect-head, or all of a KIND with --heads; only that shows a
-    cut-off end, an aggregate that is gone, or a history made anew.
+    Of all kinds, of one KIND, or of the aggregate ID. Exit status 1 at a gap, a differing header, anything void or
+    foreign, or offsets that cannot be read, and for an aggregate without events. A chain proves that its events are
+    unaltered given its head: keep the heads that outcomes hand out, and give one with --expect-head, or all of a KIND
+    with --heads; only that shows a cut-off end, an aggregate that is gone, or a history made anew.
 
     Memory grows with the number of aggregates in a partition (some 300 bytes each), not with that of events.
     """

@@ -95,7 +95,9 @@ class WebServer:
         Raises:
             OSError: the address is taken, or not this machine's.
         """
-        app = web.Application(middlewares=[web.middleware(Pace())])
+        pace = Pace()
+        app = web.Application(middlewares=[web.middleware(pace)])
+        app.on_shutdown.append(pace.end)
         app.add_routes([web.get(path, handler) for path, handler in self.routes])
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)  # who is gone waits for no turn
         await self._runner.setup()

@@ -42,7 +42,21 @@ class FormatError(Exception):
 
 
 class ChecksumError(FormatError, DamagedBatchError):
-    """A record batch is not what its writer sent; the message says which it is."""
+    """A record batch is not what its writer sent; the message says which it is.
+
+    offset: where it is, or was; goes_on_at: where what is there begins, if offsets are missing.
+    """
+
+    def __init__(self, message: str, offset: int, goes_on_at: int | None = None) -> None:
+        """Take what is wrong, and where."""
+        super().__init__(message)
+        self.offset = offset
+        self.goes_on_at = goes_on_at
+
+
+def damaged(offset: int, damage: str, goes_on_at: int | None = None) -> ChecksumError:
+    """Return the error that says what is wrong with the batch at an offset."""
+    return ChecksumError(f"the record batch at offset {offset} is damaged: {damage}", offset, goes_on_at)
 
 
 class Batch(NamedTuple):
@@ -116,7 +130,7 @@ def whole_batches(
     while at + _HEADER.size <= len(data):
         base, length, _, magic, checksum, attributes, last, _, _, producer, _, _, count = _HEADER.unpack_from(data, at)
         end, next_offset = at + _LENGTH_AT + length, base + last + 1
-        damage, is_cut_off, place = "", end > len(data), base
+        damage, is_cut_off, place, goes_on_at = "", end > len(data), base, None
         if is_cut_off:
             damage = f"of its {length} bytes there are {len(data) - at - _LENGTH_AT}"
         elif end < at + _HEADER.size:
@@ -129,7 +143,7 @@ def whole_batches(
         elif next_offset <= reached:
             damage = f"it ends below offset {next_offset}, and those before it reach to {reached}"
         elif base > reached and not is_compacted:
-            damage, place = f"what is there begins at offset {base}", reached
+            damage, place, goes_on_at = f"what is there begins at offset {base}", reached, base
         elif (is_checked or count != last + 1) and not _is_as_written(data, at, end, checksum):
             # Compaction takes records and leaves the last offset. That one is right if what follows says so, too.
             following = data[end : end + _OFFSET_BYTES]
@@ -142,14 +156,14 @@ def whole_batches(
         if magic != MAGIC:
             raise FormatError(f"the record batch at offset {base} has format {magic}: only {MAGIC} is read")
         if damage:
-            error = ChecksumError(f"the record batch at offset {place} is damaged: {damage}")
+            error = damaged(place, damage, goes_on_at)
             if not batches:
                 raise error
             return batches, error
         batches.append(Batch(base, next_offset, producer, attributes, count, data[at + _HEADER.size : end]))
         at, reached = end, next_offset
     if data and not batches:
-        raise ChecksumError(f"the record batch at offset {start} is damaged: there are {len(data)} bytes of it")
+        raise damaged(start, f"there are {len(data)} bytes of it")
     return batches, None
 
 

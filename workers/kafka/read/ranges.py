@@ -24,7 +24,7 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from annals.agents.folding.turns import TURN_RECORDS
 from annals.agents.waiting import in_turns
-from annals.workers.kafka.protocol.record_batches import Batch, ChecksumError, whole_batches
+from annals.workers.kafka.protocol.record_batches import Batch, ChecksumError, damaged, whole_batches
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, leader_of, list_offsets
 
 if TYPE_CHECKING:
@@ -114,14 +114,15 @@ async def read_range(
     *,
     is_checked: bool = True,
     is_compacted: bool = False,
+    is_proven: bool = False,
 ) -> AsyncGenerator[list[Record], None]:
     """Yield the committed records with offsets from `start` to below `end`, in steps of at most one fetch.
 
     Headers are as they stand (`annals.workers.kafka.protocol.record_batches`). `end` is at most the last stable offset.
     While one fetch is worked on, the next one is on its way. A fetch that unpacks to more than STEP_BYTES comes in
     several steps. A record that a disk changed must not pass for another one, or for none: checksums of batches are
-    checked (5 % of the time), unless the caller looks at what is inside and names all that is wrong (`is_checked`). So
-    is that no offset is missing, markers and aborted records among them, unless the topic `is_compacted`.
+    checked (5 % of the time), unless the caller looks at what is inside and names all that is wrong (`is_checked`); and
+    that no offset is missing, also of markers and aborted ones, unless the topic `is_compacted`. is_proven: `_fetch`.
 
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.
@@ -132,7 +133,7 @@ async def read_range(
     position = start
 
     def fetch(most: int) -> asyncio.Task[_Part]:
-        is_told = {"is_checked": is_checked, "is_compacted": is_compacted, "is_proven": position > start}
+        is_told = {"is_checked": is_checked, "is_compacted": is_compacted, "is_proven": is_proven or position > start}
         return asyncio.create_task(_fetch(client, where, position, most, **is_told))
 
     fetching = fetch(most_bytes) if start < end else None
@@ -289,13 +290,13 @@ async def _fetch(
                     part = _bounded(part, (await bounds(client, [where]))[where][1])
                 break
             if asyncio.get_running_loop().time() > deadline:
-                raise ChecksumError(_unread(position)) if part else _unsent(where)
+                raise _unread(position) if part else _unsent(where)
             wait_ms = FETCH_WAIT_MS  # in less, tiered storage may have nothing each time
             await asyncio.sleep(RETRY_S)
         except ChecksumError as error:
             raise _placed(where, error) from error
         except CorruptRecordException as error:
-            raise _placed(where, ChecksumError(_unread(position))) from error
+            raise _placed(where, _unread(position)) from error
         except OffsetOutOfRangeError as error:
             raise RangeGoneError(
                 f"{topic}-{partition} has no offset {position} any more: it was cut or made anew while it was read"
@@ -320,8 +321,7 @@ async def _require_place(client: AIOKafkaClient, where: TopicPartition, base: in
     except (RangeGoneError, ChecksumError):  # it is the first one that is there, or that one is damaged
         return
     if before.batches and before.batches[0].base_offset == base:
-        damage = f"what is there begins at offset {base}"
-        raise _placed(where, ChecksumError(f"the record batch at offset {base - 1} is damaged: {damage}"))
+        raise _placed(where, damaged(base - 1, f"what is there begins at offset {base}", base))
 
 
 def _part(where: TopicPartition, answer: Any, start: int, **is_told: bool) -> _Part:
@@ -344,15 +344,14 @@ def _bounded(part: _Part, end: int) -> _Part:
     if batches == part.batches:
         return part._replace(stable=end)
     beyond = part.batches[len(batches)]
-    damage = f"it ends below offset {beyond.next_offset}, and the partition at {end}"
-    error = ChecksumError(f"the record batch at offset {beyond.base_offset} is damaged: {damage}")
+    error = damaged(beyond.base_offset, f"it ends below offset {beyond.next_offset}, and the partition at {end}")
     if not batches:
         raise error
     return part._replace(batches=batches, stable=end, damage=error)
 
 
 def _placed(where: TopicPartition, error: ChecksumError) -> ChecksumError:
-    return ChecksumError(f"{where.topic}-{where.partition}: {error}")
+    return ChecksumError(f"{where.topic}-{where.partition}: {error}", error.offset, error.goes_on_at)
 
 
 def _unsent(where: TopicPartition) -> RequestTimedOutError:
@@ -360,9 +359,10 @@ def _unsent(where: TopicPartition) -> RequestTimedOutError:
     return RequestTimedOutError(f"a quota has the brokers send nothing of {where.topic}-{where.partition}")
 
 
-def _unread(offset: int) -> str:
+def _unread(offset: int) -> ChecksumError:
     """Say what is wrong where a broker does not find its way to an offset: a length is not what it was."""
-    return f"the record batch at offset {offset} is damaged, or one before it: its broker cannot read on"
+    message = f"the record batch at offset {offset} is damaged, or one before it: its broker cannot read on"
+    return ChecksumError(message, offset)
 
 
 def _steps(batches: Iterable[Iterable[Record]]) -> Iterator[list[Record]]:

@@ -8,12 +8,17 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import DamagedBatchError
+from annals.schemas.cid import cid_text
+from annals.workers.audit import unread
+from annals.workers.audit.processes import SurveyError
+from annals.workers.audit.verify import verify_journals
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.group import lone_batches
 from annals.workers.kafka.read import ranges
@@ -21,6 +26,7 @@ from annals.workers.kafka.read.ranges import FETCH_BYTES, NextRecords, read_rang
 from annals.workers.kafka.read.single_record import record_at
 from annals.workers.kafka.write import committed_records
 from annals.workers.kafka.write.committed_records import read_partition
+from annals.workers.settings import Settings
 from annals.workers.tools.broker import Broker
 from chained import Sealed, chain, write
 from processes import ENTRY_POINT, own_environment
@@ -70,6 +76,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> 
 def asked_again_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a leader that sends nothing; commands in processes of their own ask for half a minute."""
     monkeypatch.setattr(ranges, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(unread, "PATIENCE_S", 2.0)
 
 
 async def fill(broker: Broker) -> None:
@@ -105,6 +112,43 @@ def other_head(broker: Broker, changed: Callable[[int], tuple[int, int]]) -> Ite
             file.write(head)
 
     put(HEAD.pack(*changed(head[1])))
+    try:
+        yield
+    finally:
+        put(whole)
+
+
+@contextmanager
+def without_end(broker: Broker) -> Iterator[None]:
+    """Have the first batch be as long as a file can be, behind which nothing is found."""
+    (segment,) = (broker.data_dir / "kafka" / f"{TOPIC}-0").glob("*.log")
+    whole = segment.read_bytes()[: HEAD.size]
+
+    def put(head: bytes) -> None:
+        with segment.open("r+b") as file:
+            file.write(head)
+
+    put(HEAD.pack(0, 1 << 30))
+    try:
+        yield
+    finally:
+        put(whole)
+
+
+@contextmanager
+def removed(broker: Broker) -> Iterator[None]:
+    """Have no batch at that offset, as where somebody took it out of the file."""
+    (segment,) = (broker.data_dir / "kafka" / f"{TOPIC}-0").glob("*.log")
+    whole, at = segment.read_bytes(), 0
+    while (head := HEAD.unpack_from(whole, at))[0] < AT:
+        at += HEAD.size + head[1]
+
+    def put(data: bytes) -> None:
+        broker.stop()
+        segment.write_bytes(data)
+        broker.start()
+
+    put(whole[:at] + whole[at + HEAD.size + head[1] :])
     try:
         yield
     finally:
@@ -176,7 +220,7 @@ async def test_who_looks_for_one_record_names_it(broker: Broker, length: Callabl
 
 
 @pytest.mark.parametrize("length", [beyond_the_file, none_at_all])
-@pytest.mark.parametrize("words", [["verify", "person"], ["events", "person", "p-1"], ["schemas", "usage", "person"]])
+@pytest.mark.parametrize("words", [["events", "person", "p-1"], ["schemas", "usage", "person"]])
 def test_every_command_names_it(broker: Broker, length: Callable[[int], int], words: list[str]) -> None:
     """Goes red when one never ends, or ends with a traceback."""
     with other_length(broker, length):
@@ -282,10 +326,67 @@ async def test_who_looks_for_one_record_or_folds_the_journal_names_a_base_offset
             await anext(folding)
 
 
-@pytest.mark.parametrize("words", [["verify", "person"], ["events", "person", "p-1"], ["schemas", "usage", "person"]])
+@pytest.mark.parametrize("words", [["events", "person", "p-1"], ["schemas", "usage", "person"]])
 def test_every_command_names_a_base_offset_that_leads_forward(broker: Broker, words: list[str]) -> None:
     with other_base(broker, AT + 2):
         done = subprocess.run(
             [ENTRY_POINT, *words], env=settings(broker), capture_output=True, text=True, timeout=600, check=False
         )
     assert (done.returncode, NAMED in done.stderr, "Traceback" in done.stderr) == (2, True, False), done
+
+
+def verified(broker: Broker, *words: str) -> tuple[int, dict[str, Any]]:
+    done = subprocess.run(
+        [ENTRY_POINT, "verify", *words, "--json"], env=settings(broker), capture_output=True, timeout=600, check=False
+    )
+    return done.returncode, orjson.loads(done.stdout)
+
+
+@pytest.mark.parametrize("changed", [beyond_the_file, into_the_next, into_itself, none_at_all])
+def test_verification_names_what_a_wrong_length_hides_and_judges_what_is_before_it(
+    broker: Broker, changed: Callable[[int], int]
+) -> None:
+    """Goes red when an auditor hears of one place and of nothing else."""
+    with other_length(broker, changed):
+        report = verify_journals(Settings(bootstrap_servers=broker.bootstrap), ["person"], processes=1)
+    assert report.events in {AT, AT + 1}
+    assert report.broken[0].offset in {AT, AT + 1}
+    assert any(
+        each.reason.startswith("unread, up to offset ") and f"{TOPIC}-0: the record batch at offset" in each.reason
+        for each in report.broken
+    )
+
+
+@pytest.mark.parametrize("base", [AT + 1, AT + 2, 1000])
+def test_verification_names_what_a_base_offset_that_leads_forward_hides(broker: Broker, base: int) -> None:
+    with other_base(broker, base):
+        status, report = verified(broker, "person")
+    assert (status, report["broken"][0]["offset"]) == (1, AT)
+    assert NAMED in report["broken"][0]["reason"]
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_verification_reads_on_behind_a_batch_that_somebody_removed(broker: Broker, processes: str) -> None:
+    """Goes red when it names that place alone, and nothing of what is behind it."""
+    with removed(broker):
+        status, report = verified(broker, "person", "--processes", processes)
+        of_one, report_of_one = verified(broker, "person", "p-1", "--from-head", cid_text(EVENTS[AT].cid))
+    assert (status, report["events"]) == (1, AT)
+    lost, gap = report["broken"]
+    assert (lost["offset"], lost["aggregate_id"]) == (AT, None)
+    assert lost["reason"] == f"unread, up to offset {AT}: {NAMED}: what is there begins at offset {AT + 1}"
+    assert (gap["offset"], gap["version"], gap["reason"][:4]) == (AT + 1, AT + 2, "gap:")
+    assert of_one == 1
+    assert [each["reason"].split(":")[0] for each in report_of_one["broken"]] == [
+        f"unread, up to offset {AT}",
+        "the journal has no event " + cid_text(EVENTS[AT].cid) + " of this aggregate",
+    ]
+
+
+def test_what_cannot_be_read_at_all_is_no_answer(broker: Broker) -> None:
+    """Goes red when it is said to be broken: `annals verify` ends with 2."""
+    with (
+        without_end(broker),
+        pytest.raises(SurveyError, match=rf"{TOPIC}-0: the record batch at offset 0 is damaged"),
+    ):
+        verify_journals(Settings(bootstrap_servers=broker.bootstrap), ["person"], processes=1)
