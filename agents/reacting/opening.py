@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annals.agents.event_keys import REACTION, Rekeyed
 from annals.agents.folding.turns import TURN_RECORDS
+from annals.agents.reacting.ports import ReactionWrites
 from annals.agents.reacting.processes import Processes
 from annals.agents.reacting.rekeyed import Rekeying
 from annals.agents.reacting.standing import Whose, require_version, standing
@@ -87,7 +88,10 @@ class Opening:
         progress = known or Progress(0, version=version, quiet_until=end if is_quiet else 0)
         if not isinstance(reaction, Rekeyed):  # what is copied does not depend on the version
             require_version(whose, progress, version)
-        progress = await standing(source, progress, end, whose, self._clock, self._tell, self._log)
+        stands = await standing(source, progress, end, whose, self._clock, self._tell, self._log)
+        if stands != progress:  # at once: when the journal has grown, nobody can tell any more
+            await writer.commit(ReactionWrites((), {}, stands))
+        progress = stands
         kept = await _kept_rows(writer)
         if not isinstance(reaction, Rekeyed):
             if progress.version < version:

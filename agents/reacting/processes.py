@@ -203,7 +203,7 @@ class Processes:
             TimerFired(name, timer.due),
             self._reaction.deployment,
         )
-        stem = f"t:{_digest(self._reaction.name, process, name, timer.due)}"
+        stem = f"t:{_digest(self._reaction.name, *process, name, timer.due, timer.cause)}"
         where = f"{self._reaction.kind} {process.aggregate_id!r}, timer {name!r} of {timer.due}"
         is_silent = is_quiet or (timer.is_quiet and timer.due <= quiet_due)
         carried = [(ANNALS_VIA, timer.via.encode())] if timer.via else []
@@ -391,6 +391,6 @@ def _name_of_timer(process: ProcessId, timer: SetTimer | CancelTimer) -> str:
     return timer.name
 
 
-def _digest(reaction: str, process: ProcessId, timer: str, due: str) -> str:
-    said = msgspec.json.encode((reaction, *process, timer, due))
-    return b32encode(blake3(said).digest()).decode().rstrip("=").lower()
+def _digest(*said: str) -> str:
+    """Return what tells a timer apart, also from one that another event set for the same time once it had fired."""
+    return b32encode(blake3(msgspec.json.encode(said)).digest()).decode().rstrip("=").lower()

@@ -76,9 +76,10 @@ async def standing(
     tell: Callable[[str], None],
     log: FilteringBoundLogger,
 ) -> Progress:
-    """Return the progress as it stands in a journal that ends there; it is written with the next commit.
+    """Return the progress as it stands in a journal that ends there.
 
-    tell: takes what is waited for.
+    Where the journal lost an end that was to send nothing, what takes its offsets was recorded since, and is reacted
+    to. tell: takes what is waited for.
 
     Raises:
         StoppedError: it is another journal, or one that was restored while commands were held back up to an offset; or
@@ -91,7 +92,9 @@ async def standing(
 
     await reach(min(handled, end))
     if progress.position <= end and await is_in_place(source, progress):
-        return progress
+        if progress.quiet_until > end:
+            log.warning("the journal lost an end that sends nothing", quiet_until=progress.quiet_until, end=end)
+        return replace(progress, quiet_until=min(progress.quiet_until, end))
     await reach(end)
     stands = await in_this_journal(source, whose.done, progress, end, f"Restore it; {whose.begin_anew}")
     if progress.quiet_until > progress.position:

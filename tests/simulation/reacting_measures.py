@@ -65,6 +65,16 @@ def quiet_fold(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(opening, "begun_anew", lambda _, version: Progress(0, version=version))
 
 
+def lost_end_of_quiet(patch: pytest.MonkeyPatch) -> None:
+    """Whatever comes at an offset below which a reaction is to send nothing passes for older than the reaction."""
+    standing = opening.standing
+
+    async def by_offsets(source: Any, progress: Progress, *asked: Any) -> Progress:
+        return replace(await standing(source, progress, *asked), quiet_until=progress.quiet_until)
+
+    patch.setattr(opening, "standing", by_offsets)
+
+
 def uncertain_read_again(patch: pytest.MonkeyPatch) -> None:
     """What is uncertain is taken for not committed, and written again."""
     commit = KafkaReactionLog.commit
@@ -120,6 +130,7 @@ MEASURES: list[Patch] = [
     fence_before_rows,
     version_in_progress,
     quiet_fold,
+    lost_end_of_quiet,
     uncertain_read_again,
     rows_with_the_progress,
     commands_with_the_progress,

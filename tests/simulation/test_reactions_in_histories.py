@@ -16,7 +16,7 @@ OF_REACTIONS = ("reacted", "reactor", "timer", "not reacted")
 PLANS = {seed: plan for seed in range(1_000) if (plan := plan_of(seed)).has_reactions}
 SEEDS = list(PLANS)
 # Where a history is known to fail, by measure: tried first. After a change it may be elsewhere, and is searched for.
-KNOWN = {"version_in_progress": 42, "quiet_fold": 42, "uncertain_read_again": 85}
+KNOWN = {"version_in_progress": 42, "quiet_fold": 42, "lost_end_of_quiet": 455, "uncertain_read_again": 85}
 
 
 def test_histories_have_reactions_and_all_that_can_become_of_them() -> None:
@@ -47,6 +47,17 @@ def test_a_failure_of_a_reactor_that_no_fault_explains_is_a_problem_though_it_wo
 def test_what_timers_send_while_others_are_waited_for_is_answered() -> None:
     """A standby takes up to 200 s to look again, and clocks had stepped back."""
     assert run(plan_of(40_463)).problems == []
+
+
+@pytest.mark.parametrize("seed", [41_461, 41_650], ids=["one_clock_is_behind", "one_is_an_hour_ahead"])
+def test_a_timer_that_is_set_again_for_the_same_time_sends_a_command_of_its_own(seed: int) -> None:
+    assert run(plan_of(seed)).problems == []
+
+
+@pytest.mark.parametrize("seed", [455, 41_294, 41_547])
+def test_an_event_that_takes_a_lost_offset_is_no_older_than_the_resumption(seed: int) -> None:
+    """In 455 its reactor sees the end; in 41294 none does; in 41547 it was behind that offset."""
+    assert run(plan_of(seed)).problems == []
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from blake3 import blake3
 
 from annals.workers.memory.partition import Status
 from annals.workers.tools.simulation.checker import journal_of
+from annals.workers.tools.simulation.judged_records import cid_of, committed
 from annals.workers.tools.simulation.plan import AGGREGATES, CLOCK_S, PARTITIONS, START, home_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,16 @@ class Timer(NamedTuple):
     cause: str
 
 
+class Quiet(NamedTuple):
+    """Events that send nothing, by CID. end: what came at a lower offset, behind an end that was lost, may do so.
+
+    No reactor saw that end: the journal had grown as far again when one opened.
+    """
+
+    cids: set[str]
+    end: int
+
+
 class ReactingJudge:
     """Judges reactors, and starts workers of an older release again once the faults are over."""
 
@@ -59,6 +70,8 @@ class ReactingJudge:
         """Take the world; nothing has stopped yet."""
         self._world = world
         self._stopped: set[Key] = set()
+        self._opening: dict[tuple[int, Key], int] = {}
+        self._least_end: dict[Key, int] = {}
         self._acts_at = 0.0
 
     def told(self, process: Process, key: Key, phase: str, reason: str) -> None:
@@ -72,6 +85,15 @@ class ReactingJudge:
         kept = topics.progress, topics.timers(REACTION)
         if phase == "failed" or not world.publishing.is_explained(process, key, reason, REACTED, *kept):
             world.problems.append(f"reactor {phase} without a cause: {key[0]}-{key[1]}: {reason}")
+
+    def opens(self, process: Process, key: Key, phase: str) -> None:
+        """Take note of where a journal ends as its reactor opens: what comes behind that is newer than the reaction."""
+        end = self._world.model.logs[self._world.names.events(SOURCE), key[1]].stable
+        if phase == "opening":
+            self._opening[process.number, key] = end
+        else:
+            seen = max(end, self._opening[process.number, key])
+            self._least_end[key] = min(seen, self._least_end.get(key, seen))
 
     def failed(self, process: Process, key: Key, error: Exception) -> None:
         """Take note of a failure that is no fault's: of the program."""
@@ -110,13 +132,13 @@ class ReactingJudge:
             found.append(f"reacted again: {doubled[0]} and {len(doubled) - 1} others")
         for key in KEYS:
             chains = journal_of(logs, *key)[0]
-            now, quiet_until = self._now(key), self._world.controls.quiet_until[key[1]]
+            now, quiet = self._now(key), self._quiet(key)
             for aggregate in sorted(chains.keys() | {each for each in sent if home_of(each.encode()) == key[1]}):
                 chain, commands = chains.get(aggregate, []), sent[aggregate]
                 there = {event.cid for event in chain}
                 gone = [each.cause for each in commands if each.cause not in there]
                 if not gone:
-                    process = _Process(aggregate, chain, quiet_until, self._most_ahead())
+                    process = _Process(aggregate, chain, quiet, self._most_ahead())
                     lines = process.judged(commands, None if key in self._stopped else now)
                     found += [f"{line}: {key[0]} {aggregate}" for line in lines]
                 elif not self._world.lost_events.issuperset(gone):
@@ -140,6 +162,13 @@ class ReactingJudge:
                         found[source].append(Sent(command["id"], command["causation_id"], said, at))
         return found
 
+    def _quiet(self, key: Key) -> Quiet:
+        """Return which events of a partition send nothing, since they were there when the reaction was resumed."""
+        before = self._world.controls.before[key[1]]
+        cids = {cid_of(record.value or b"") for _, record in committed(before)}
+        end = max((entry.end for entry in before), default=0)
+        return Quiet(cids, min(end, self._least_end.get(key, end)))
+
     def _now(self, key: Key) -> str:
         """Return the time by the clock of who reacts to a partition."""
         (host,) = (each.host for each in self._world.processes if key in each.readers.reactors.here)
@@ -154,14 +183,14 @@ class ReactingJudge:
 class _Process:
     """What a counter's process has seen, and which timers it has set, as its commands tell one after another."""
 
-    def __init__(self, aggregate: str, chain: list[Event], quiet_until: int, ahead: timedelta) -> None:
-        """Take the events, of which those below an offset send nothing, and how far ahead clocks may have been."""
+    def __init__(self, aggregate: str, chain: list[Event], quiet: Quiet, ahead: timedelta) -> None:
+        """Take the events, which of them send nothing, and how far ahead clocks may have been."""
         self._aggregate = aggregate
         self._chain = chain
         self._ahead = ahead
         self._seen = 0
         self._timers: dict[str, Timer] = {}
-        self._quiet_until = quiet_until
+        self._quiet = quiet
 
     def judged(self, commands: list[Sent], now: str | None) -> Iterator[str]:
         """Yield the first thing that is wrong. now: up to when all must have happened; None: it may end anywhere."""
@@ -178,15 +207,20 @@ class _Process:
         elif due := [name for name, timer in self._timers.items() if timer.due <= now]:
             yield f"timer never fired: {due[0]} and {len(due) - 1} others"
 
-    def _pass_quiet(self, most: int) -> None:
-        """See events that lead to no command, up to so many; nor do timers that are due before one of them."""
-        while self._seen < min(most, len(self._chain)) and self._chain[self._seen].offset < self._quiet_until:
-            recorded_at = self._chain[self._seen].block["recorded_at"]
+    def _pass_quiet(self, most: int, cause: str = "") -> None:
+        """See events that lead to no command, up to so many; nor do timers that are due before one of them.
+
+        cause: of the command that comes next.
+        """
+        for event in self._chain[self._seen : most]:
+            if event.cid not in self._quiet.cids and (event.offset >= self._quiet.end or event.cid == cause):
+                return
+            recorded_at = event.block["recorded_at"]
             self._timers = {name: timer for name, timer in self._timers.items() if timer.due > recorded_at}
             self._see()
 
     def _of_event(self, command: Sent) -> str | None:
-        self._pass_quiet(len(self._chain))
+        self._pass_quiet(len(self._chain), command.cause)
         event = self._chain[self._seen] if self._seen < len(self._chain) else None
         if event is None or command.cause != event.cid:
             return f"reacted out of order: to {command.cause} behind {self._seen} events"
@@ -201,7 +235,7 @@ class _Process:
         name, _, seen = command.said.rpartition(".")
         self._pass_quiet(int(seen))  # behind the others the clock may have come first
         timer = self._timers.pop(name, None)
-        if timer is None or command.id != f"t:{self._digest(name, timer.due)}:RenameCounter":
+        if timer is None or command.id != f"t:{self._digest(name, timer)}:RenameCounter":
             return f"timer fired that was not set: {command}"
         if command.cause != timer.cause or int(seen) != self._seen:
             return f"reacted wrong: {command}"
@@ -227,8 +261,8 @@ class _Process:
         due = _text(recorded_at + timedelta(seconds=seconds))
         self._timers[name.format(event.block["version"])] = Timer(due, event.cid)
 
-    def _digest(self, name: str, due: str) -> str:
-        said = orjson.dumps([REACTION, self._aggregate, "", name, due])
+    def _digest(self, name: str, timer: Timer) -> str:
+        said = orjson.dumps([REACTION, self._aggregate, "", name, timer.due, timer.cause])
         return b32encode(blake3(said).digest()).decode().rstrip("=").lower()
 
 

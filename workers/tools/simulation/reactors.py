@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from annals.agents.reacting.reactor import FAILED, RUNNING, STOPPED, Reactor
+from annals.agents.reacting.reactor import FAILED, OPENING, RUNNING, STOPPED, Reactor
 from annals.agents.waiting import ended
 from annals.schemas.values.moments import recorded_at
 from annals.workers.kafka.connections import CLUSTER
@@ -30,14 +30,17 @@ if TYPE_CHECKING:
 
 
 class JudgedReactor(Reactor):
-    """A reactor of which somebody hears why it goes on no more, and what it failed with that nobody expects."""
+    """A reactor of which somebody hears how it opens, why it goes on no more, and what it failed with unexpectedly."""
 
     judge: Callable[[str, str], None]
+    opens: Callable[[str], None]
     failed: Callable[[Exception], None]
 
     def _become(self, phase: str, reason: str) -> None:
         if phase in {STOPPED, FAILED}:
             self.judge(phase, reason)
+        elif phase in {OPENING, RUNNING}:
+            self.opens(phase)
         super()._become(phase, reason)
 
     def _note(self, error: Exception) -> None:
@@ -112,6 +115,7 @@ class Reactors:
             Telemetry(world),
         )
         reactor.judge = partial(world.reacting.told, self._process, key)
+        reactor.opens = partial(world.reacting.opens, self._process, key)
         reactor.failed = partial(world.reacting.failed, self._process, key)
         self.here[key] = Here(reactor, world.loop.create_task(reactor.run()))
 

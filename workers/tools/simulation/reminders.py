@@ -25,6 +25,7 @@ from annals.workers.tools.simulation.plan import AGGREGATES, PARTITIONS
 if TYPE_CHECKING:
     from annals.agents.reactions.reaction import CancelTimer, SetTimer
     from annals.schemas.commands import NewCommand
+    from annals.workers.memory.partition import Entry
     from annals.workers.tools.simulation.world import World
 
 SOURCE: Final = "counter"
@@ -79,8 +80,8 @@ def reminders(version: int) -> Reaction[Seen]:
 class SimulatedControls:
     """Whether the reaction runs (the `Controls` port), known to every worker as soon as it is said.
 
-    release: the version that workers have which start from now on; quiet_until: where each journal ended when the
-    reaction was resumed for the first time.
+    release: the version that workers have which start from now on; before: what each partition of the journal had when
+    the reaction was resumed for the first time.
     """
 
     def __init__(self, world: World) -> None:
@@ -89,7 +90,7 @@ class SimulatedControls:
         self._kept: Kept | None = None
         self._changed = asyncio.Event()
         self.release = 1
-        self.quiet_until: dict[int, int] = {}
+        self.before: dict[int, list[Entry]] = {}
 
     def get(self, name: str) -> Kept | None:
         """Return what was said last."""
@@ -109,10 +110,10 @@ class SimulatedControls:
         """Resume it for the first time: its progress comes with the record that says so."""
         names = self._world.names
         for partition in range(PARTITIONS):
-            end = self._world.model.logs[names.events(SOURCE), partition].end
-            self.quiet_until[partition] = end
+            log = self._world.model.logs[names.events(SOURCE), partition]
+            self.before[partition] = [entry for entry in log.entries if entry.end <= log.stable]
             key = progress_key(reaction_name(NAME), names.events(SOURCE), partition)
-            progress = Progress(0, version=self.release, quiet_until=end)
+            progress = Progress(0, version=self.release, quiet_until=log.stable)
             self._world.append(names.progress, partition, key, encode_progress(progress))
         self.turn(is_active=True)
 

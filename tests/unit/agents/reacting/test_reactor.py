@@ -261,6 +261,21 @@ async def test_one_that_holds_commands_back_up_to_an_offset_that_is_another_one_
         assert "it is not known what offset 6, below which no commands are sent, is in it" in reactor.problem
 
 
+async def test_what_comes_behind_an_end_that_was_lost_is_reacted_to_though_older_events_had_its_offsets():
+    """Goes red when offsets alone say what sends nothing, or when only the owner knows that has seen the end."""
+    world = ReactingWorld()
+    events = chain("p-1", 4)
+    world.journal.append(events[:2])
+    await world.begin(quiet_until=4)
+    async with world.shard() as shard:
+        async with world.reactor(shard) as reactor:
+            await eventually(lambda: is_in(reactor, "running"))
+        world.journal.append(events[2:])
+        async with world.reactor(shard):
+            await eventually(lambda: world.has(2))
+    assert await world.said() == ALL[2:4]
+
+
 async def test_a_new_owner_reacts_from_a_restore_point_before_its_shard_has_read_anything():
     world = ReactingWorld()
     world.journal = HeldJournal()

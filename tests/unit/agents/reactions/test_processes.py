@@ -62,6 +62,24 @@ def test_timers_fire_in_the_order_of_their_times_and_each_once():
     assert fired == ["early", "middle", "late"]
 
 
+def test_a_timer_that_is_set_again_for_a_time_at_which_it_has_fired_sends_another_command():
+    """Where the next decider's clock is behind, its events have the time of the last one before. Goes red when they
+    lead to one id: the second command would be a `duplicate`."""
+
+    def react(state, event):
+        if isinstance(event.message, TimerFired):
+            return Reacted(state, [RENAME])
+        return Reacted(state, timers=[after("t", 10)])
+
+    given = given_reaction(made(react)).on("p-1", ADA).at("2026-01-01T00:00:10Z")
+    first = given.ids()
+    given.on("p-1", person.PersonRenamed(name="B")).then_timers({("p-1", "t"): "2026-01-01T00:00:10Z"})
+    given.at("2026-01-01T00:00:10Z")
+    second = given.ids()
+    assert [len(first), len(second), len({*first, *second})] == [1, 1, 2]
+    assert first == given_reaction(made(react)).on("p-1", ADA).at("2026-01-01T00:00:10Z").ids(), "redone it is the same"
+
+
 def test_a_timer_that_was_due_comes_before_the_event_that_was_recorded_later():
     seen = []
 

@@ -109,3 +109,14 @@ def test_a_step_has_a_timer_while_it_runs():
     given.on("w-1", STARTED).then_timers({("w-1", "step:search"): NOON})
     given.on("w-1", workflow.StepCompleted(step_id="search")).then_timers({}).at(LATER).then()
     given.on("w-1", STARTED, workflow.WorkflowFailed(error="no")).then_over()
+
+
+def test_a_step_that_is_started_again_behind_its_deadline_misses_it_again():
+    """Goes red when the id of a timer's command is of its time alone: the second one was answered as a `duplicate`."""
+    given = given_reaction(EXPIRE_DEADLINES).on("w-1", defined(deadline=None), workflow.WorkflowStarted())
+    given.on("w-1", workflow.DeadlineSet(step_id="search", deadline=NOON), STARTED).at(NOON)
+    first = given.ids()
+    missed = workflow.DeadlineMissed(step_id="search", deadline=NOON)
+    given.on("w-1", missed, workflow.StepStarted(step_id="search", attempt=2), recorded=LATER).at(LATER)
+    given.then(command("workflow", "w-1", workflow.ExpireDeadline(deadline=NOON, step_id="search")))
+    assert not set(given.ids()) & set(first)
