@@ -19,7 +19,7 @@ from annals.workers.tools.simulation.plan import (
     home_of,
     plan_of,
 )
-from annals.workers.tools.simulation.publishing_judge import MOST_REMEDIES
+from annals.workers.tools.simulation.publishing_judge import MOST_REMEDIES, Published, without_replays
 from annals.workers.tools.simulation.subscribers import ANSWERS
 from annals.workers.tools.simulation.world import World
 
@@ -84,6 +84,37 @@ def test_who_was_delivered_what_a_journal_lost_is_paused_in_words_that_say_so() 
     history = run(plan._replace(faults=others))
     assert history.problems == []
     assert any("the journal lost events that it has had" in line for line in history.trace)
+
+
+def test_who_goes_on_with_what_progress_has_left_publishes_again_from_there_and_nothing_else() -> None:
+    """Somebody was told that it would, deleted the group, and resumed a stream that was catching up."""
+    plan = plan_of(41_532)
+    others = tuple(each for each in plan.faults if each.what not in CHANGING_FAULTS)
+    history = run(plan._replace(faults=others))
+    assert history.problems == []
+    assert any("to go on with what is there, delete the group annals.publish.all." in line for line in history.trace)
+
+
+@pytest.mark.parametrize(
+    ("has", "most", "left"),
+    [
+        ("abc", 0, "abc"),
+        ("abcbcd", 1, "abcd"),
+        ("abcbc", 1, "abc"),
+        ("abcabcdcd", 2, "abcd"),
+        ("abcb", 1, "abc"),
+        ("abcabcdcd", 1, "abcabcdcd"),  # more often than somebody had it do so
+        ("abcabcd", 0, "abcabcd"),
+        ("abcbd", 1, "abcbd"),  # passes over what it had begun to publish again
+        ("abcac", 1, "abcac"),
+        ("abbc", 0, "abbc"),
+    ],
+)
+def test_what_comes_again_is_right_as_often_as_somebody_had_it_do_so_and_without_a_gap(
+    has: str, most: int, left: str
+) -> None:
+    records = [Published(each, ("type", 1, each, b"", b"")) for each in has]
+    assert "".join(each.cid for each in without_replays(records, most)) == left
 
 
 @pytest.mark.parametrize(("of", "name"), [(Publisher, "_step"), (CatchUp, "_step")])

@@ -104,14 +104,19 @@ class Acknowledged:
             )
 
     def _all_known(self, seen: LogState) -> list[Known]:
-        """Return what is known of the journal: by the group's offset, and by this worker unless it was given up."""
+        """Return what is known of the journal: by the group's offset, and by this worker unless it was given up.
+
+        Whoever accepted the journal knew of the group's offset, which may have been lost: this worker may know more.
+        """
+        known, accepted = self.known, seen.accepted_until
         found = []
         if seen.committed_journal_end is not None or seen.last_event is not None:
-            found.append(Known(seen.committed_journal_end or 0, seen.last_event))
+            found.append(Known(seen.committed_journal_end or 0, seen.last_event, accepted))
         # Behind the last event that counts there are markers alone, of which another worker may have seen fewer.
-        end = self.known.end if self.known.last is None else self.known.last.offset + 1
-        if end > seen.accepted_until and self.known not in found:
-            found.append(self.known)
+        end = known.end if known.last is None else known.last.offset + 1
+        is_given_up = end <= accepted or known.accepted_until < accepted
+        if not is_given_up and known not in found:
+            found.append(known)
         return found
 
     def _require_reached(self, seen: LogState) -> None:
@@ -139,7 +144,7 @@ class Acknowledged:
                 await resolve(store, self._journal, commands_in(self._place.kind, [record]))
             if record is not None and counts(store, self._place.kind, record):
                 last = EventAt(position.last_offset, position.last_cid)
-        self.known = Known(seen.journal_end, last)
+        self.known = Known(seen.journal_end, last, seen.accepted_until)
         more = seen.accepted_until, seen.last_command, seen.last_outcome, seen.unsure_until, seen.others, seen.restore
         self.metadata = GroupMetadata(seen.journal_end, last, *more)
         self._reached = Ends(0, seen.journal_end, seen.outcomes_end, seen.commands_end)
@@ -149,7 +154,8 @@ class Acknowledged:
         """Return what is known once a batch is committed: up to where it is folded then, and its last command."""
         known = self.known
         if position is not None:
-            known = Known(position.offset + 1, EventAt(position.last_offset, position.last_cid))  # and the marker
+            last = EventAt(position.last_offset, position.last_cid)
+            known = known._replace(end=position.offset + 1, last=last)  # and the marker
         decided = RecordAt(command.offset, digest_of(command.value))
         unsure_until = self.metadata.unsure_until if command.offset + 1 < self.metadata.unsure_until else 0
         metadata = self.metadata._replace(

@@ -28,10 +28,14 @@ log = structlog.get_logger(__name__)
 
 
 class Known(NamedTuple):
-    """What was acknowledged of a journal: where it ended, and its last event that counts, as far as that is known."""
+    """What was acknowledged of a journal: where it ended, and its last event that counts, as far as that is known.
+
+    accepted_until: up to where a person had given up what was known before (`annals.topics.group_metadata`).
+    """
 
     end: int
     last: EventAt | None = None
+    accepted_until: int = 0
 
     def __str__(self) -> str:
         """Return it for people."""

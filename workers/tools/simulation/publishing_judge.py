@@ -58,6 +58,7 @@ class PublishingJudge:
         self._stopped: set[Key] = set()
         self._lacking: set[str] = set()  # subscriptions that had events which a journal lost
         self._remedies: Counter[str] = Counter()
+        self._set_back: Counter[str] = Counter()  # how often somebody had a subscription go on with an older progress
         self._reasons: dict[str, str] = {}
         self._acts_at = 0.0
 
@@ -133,6 +134,7 @@ class PublishingJudge:
             if self._remedies[name] <= MOST_REMEDIES:
                 if "delete the group" in self._reasons.get(name, ""):
                     world.model.groups.pop(world.names.publishing_group(GROUP, name), None)
+                    self._set_back[name] += 1
                 world.subscriptions.turn(name, is_active=True)
                 world.person.acted_at = world.loop.time()
 
@@ -152,7 +154,9 @@ class PublishingJudge:
                 wanted = _wanted(kept.record, key, journals[key])
                 may_lack = key in self._stopped or name in self._lacking
                 if kept.record.definition.delivery == STREAM:
-                    lines = _compared(has[key], wanted, may_lack=may_lack)
+                    is_cut = (self._world.names.progress, key[1]) in self._cut
+                    first = without_replays(has[key], self._set_back[name] if is_cut else 0)
+                    lines = _compared(first, wanted, may_lack=may_lack)
                 else:
                     settled = self._acknowledged() | self._discarded()
                     lines = _delivered(has[key], wanted, settled, may_lack=may_lack)
@@ -249,6 +253,27 @@ def _delivered(
         yield f"not published: {missing[0]} and {len(missing) - 1} others"
     elif forgotten and not may_lack:
         yield f"not acknowledged: {forgotten[0]} and {len(forgotten) - 1} others, and never delivered again"
+
+
+def without_replays(has: list[Published], most: int) -> list[Published]:
+    """Return what was published, but for what came again since its progress was an older one, at most so many times.
+
+    Each time it goes on from an earlier place, and has all from there on as it was; all is returned where it has not.
+    """
+    kept: list[Published] = []
+    places: dict[Published, int] = {}
+    at, times = 0, 0
+    for each in has:
+        place = places.get(each)
+        if place is None and at == len(kept):
+            places[each] = at
+            kept.append(each)
+        elif place is not None and place < at and times < most:
+            times, at = times + 1, place
+        elif place is None or place != at:
+            return has
+        at += 1
+    return kept
 
 
 def _compared(has: list[Published], wanted: list[Published], *, may_lack: bool) -> Iterator[str]:

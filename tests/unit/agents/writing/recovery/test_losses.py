@@ -124,10 +124,10 @@ async def test_what_this_worker_knew_is_asked_for_after_an_uncertain_end_too():
     assert scene.log.calls.count("commit") == 2
 
 
-@pytest.mark.parametrize("end", [41, 43])
-async def test_what_a_person_gave_up_is_not_asked_for(end):
-    """Goes red when a marker that this worker alone had seen behind it stops the shard for the same loss once more."""
-    scene = Scene(known=Known(end, EventAt(38, GONE)))
+@pytest.mark.parametrize(("end", "offset"), [(41, 38), (43, 38), (53, 50)])
+async def test_what_a_person_gave_up_is_not_asked_for(end, offset):
+    """Goes red when this worker, which alone saw a marker or an event behind it, stops for the same loss once more."""
+    scene = Scene(known=Known(end, EventAt(offset, GONE)))
     (last,) = persons(scene, 5)
     remembered(scene, GroupMetadata(2, EventAt(0, last), 41))
     scene.command("Bea", type_="RenamePerson", aggregate_id="p-5")
@@ -137,12 +137,28 @@ async def test_what_a_person_gave_up_is_not_asked_for(end):
 
 
 async def test_an_event_behind_what_a_person_gave_up_is_asked_for():
-    scene = Scene(known=Known(43, EventAt(41, GONE)))
+    scene = Scene(known=Known(43, EventAt(41, GONE), 41))
     (last,) = persons(scene, 5)
     remembered(scene, GroupMetadata(2, EventAt(0, last), 41))
     async with running(scene):
         await scene.until(Phase.STOPPED)
     assert "it reached 43 before" in scene.shard.reason
+
+
+async def test_what_this_worker_wrote_since_a_person_gave_up_what_was_there_is_asked_for():
+    scene = Scene()
+    (last,) = persons(scene, 5)
+    accepted = GroupMetadata(2, EventAt(0, last), 1)
+    remembered(scene, accepted)
+    scene.command("Bea", type_="RenamePerson", aggregate_id="p-5")
+    async with running(scene):
+        assert await scene.answered(1) == ["accepted"]
+        scene.log.cut("events", 2)
+        remembered(scene, accepted)  # and the group's offset is the one before
+        scene.log.failures = [("before", UncertainError("no answer"))]
+        scene.command("Eve", type_="RenamePerson", aggregate_id="p-5")
+        await scene.until(Phase.STOPPED)
+    assert "it reached 4 before" in scene.shard.reason
 
 
 async def folded(scene: Scene) -> MemoryStore:
