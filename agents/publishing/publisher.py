@@ -233,6 +233,7 @@ class Publisher:
         if live is None:  # begins at this end: who came to want this kind before it was asked has own progress to it
             await self._subscriptions.until_current()
             known = self._subscriptions.all()
+            progress = await self._writer.progress()  # whoever puts a subscription writes both in one transaction
         progress = await progress_in(self._source, self._writer, known, progress, end, self._reach, self._pace)
         live = progress.get(LIVE)
         self._is_first = live is None

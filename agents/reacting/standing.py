@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.structs import replace
 
 from annals.agents.event_keys import PROJECTION, REACTION, Rekeyed
-from annals.agents.ports import StoppedError
+from annals.agents.ports import StaleStateError, StoppedError
 from annals.agents.reacting.ports import BEGIN_ANEW
 from annals.agents.reactions.reaction import Reaction
 from annals.agents.reading.following.history import in_this_journal, is_in_place, until_read
@@ -82,6 +82,7 @@ async def standing(
     to. tell: takes what is waited for.
 
     Raises:
+        StaleStateError: the reading shard has not met that loss yet.
         StoppedError: it is another journal, or one that was restored while commands were held back up to an offset; or
             the reading shard reads no further.
     """
@@ -92,9 +93,14 @@ async def standing(
 
     await reach(min(handled, end))
     if progress.position <= end and await is_in_place(source, progress):
-        if progress.quiet_until > end:
-            log.warning("the journal lost an end that sends nothing", quiet_until=progress.quiet_until, end=end)
-        return replace(progress, quiet_until=min(progress.quiet_until, end))
+        if progress.quiet_until <= end or whose.deployment is not None:  # of another's losses nobody decides here
+            return progress
+        # Not before the loss is judged: who restores the journal byte for byte has old events there again.
+        await reach(end)
+        if (there := source.status().end) > end:
+            raise StaleStateError(f"{whose.name}: the journal ends at {end}, and was read up to {there}")
+        log.warning("the journal lost an end that sends nothing", quiet_until=progress.quiet_until, end=end)
+        return replace(progress, quiet_until=end)
     await reach(end)
     stands = await in_this_journal(source, whose.done, progress, end, f"Restore it; {whose.begin_anew}")
     if progress.quiet_until > progress.position:

@@ -28,10 +28,12 @@ async def read_around(
 
     Raises:
         KafkaError, RangeGoneError, FormatError: as `read_range`.
+        ChecksumError: the broker sends nothing from the start on, for as long as one waits.
     """
-    position = start
+    now = asyncio.get_running_loop().time
+    position, is_behind = start, False  # damage, so that nothing before it proves its place
     while position < end:
-        is_behind = position > start  # damage, so that nothing before it proves its place
+        began = now()
         try:
             async with aclosing(
                 read_range(client, where, position, end, is_checked=False, is_proven=is_behind)
@@ -40,8 +42,13 @@ async def read_around(
                     position = records[-1][0] + 1 if records else position
                     yield records
         except ChecksumError as error:
+            if error.goes_on_at == position and not is_behind:  # what is before it is of another range
+                is_behind = True
+                continue
+            if position == start and error.goes_on_at is None and now() - began >= PATIENCE_S:
+                raise  # nothing comes at all, and would not for the ranges behind it
             first = min(max(error.offset, position), end - 1)
-            position = await _behind(client, where, first, end, error)
+            position, is_behind = await _behind(client, where, first, end, error), True
             yield Unread(first, position, str(error))
         else:
             return

@@ -66,7 +66,8 @@ def verify_journals(
 
     Raises:
         MissingTopicError: a kind has no journal.
-        KafkaError, SurveyError, RangeGoneError: Kafka did not give what it has. What cannot be read alone is reported.
+        KafkaError, SurveyError, ChecksumError, RangeGoneError: Kafka did not give what it has. What cannot be read
+            alone is reported.
     """
     report = Report(tolerates_void, kept_heads=None if heads is None else len(heads))
     journals = asyncio.run(find_journals(settings, kinds))

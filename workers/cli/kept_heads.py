@@ -29,14 +29,17 @@ def heads_in(file: str, kind: str) -> list[KeptHead]:
     """Return the heads of a kind in a file.
 
     Raises:
-        CannotAskError: the file cannot be read, or a line of it has no head of an aggregate.
+        CannotAskError: the file cannot be read, a line of it has no head of an aggregate, or none is of this kind.
     """
     from annals.workers.audit.kept_heads import kept_heads
 
     try:
-        return kept_heads(_values(lines(file, "outcomes", LONGEST_OUTCOME)), kind)
+        found = kept_heads(_values(lines(file, "outcomes", LONGEST_OUTCOME)), kind)
     except ValueError as error:
         raise CannotAskError(f"{name_of(file)}: {error}") from None
+    if not found:  # what made the file may have failed, each night
+        raise CannotAskError(f"{name_of(file)}: no head of a {kind} is in it, so that nothing would be compared")
+    return found
 
 
 def _values(texts: Iterable[bytes]) -> Iterator[Any]:

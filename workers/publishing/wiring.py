@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.delivering.ports import DeliverySource
     from annals.agents.publishing.ports import Kept
     from annals.agents.reading.ports import JournalPartition
+    from annals.schemas.subscription import Definition
     from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.publishing.reached import PartitionLostEndError
@@ -189,11 +190,17 @@ class Publishing:
             found = self.subscriptions.all()
             for name, kept in found.items():
                 if kept.record.is_active and known.get(name) != kept:
-                    for path, message in self.service.warnings(kept.record.definition):
-                        log.warning("subscription asks in vain", subscription=name, member=path, reason=message)
+                    self._warn_of(name, kept.record.definition)
                     await asyncio.sleep(0)  # a thousand of them are a second
             known = found
             await self.subscriptions.until_changed(known)
+
+    def _warn_of(self, name: str, definition: Definition) -> None:
+        try:
+            for path, message in self.service.warnings(definition):
+                log.warning("subscription asks in vain", subscription=name, member=path, reason=message)
+        except Exception:
+            log.exception("what works for a subscription failed", subscription=name)
 
     async def check_topics(self) -> Report:
         """Compare the topics of what is published with what they were made with; raises as `check_subscribers`."""

@@ -44,16 +44,19 @@ async def prove_lone(client: AIOKafkaClient, node: int, assignment: Any, fetched
     for where in doubtful:
         del fetched[where]  # nobody takes it meanwhile
     for where, result in doubtful.items():
-        there = result._partition_records  # noqa: SLF001 - it tells nobody
+        there, state = result._partition_records, assignment.state_value(where)  # noqa: SLF001 - it tells nobody
         base = there._records.lone_base  # noqa: SLF001 - the same
+        # Meanwhile nothing else is fetched of this broker's: what stays unproven is asked about once each time.
+        most = 1 if getattr(state, "unproven", None) == base else MOST_ASKED
         try:
-            there._records.doubt = await _doubt(client, node, where, base)  # noqa: SLF001 - the same
+            there._records.doubt = doubt = await _doubt(client, node, where, base, most)  # noqa: SLF001 - the same
         except KafkaError:
             return  # those behind it are fetched again, too: to wait for a broker that is gone takes long for each
         if not assignment.active or where in fetched:  # that of who leads it now
             continue
-        if there._records.doubt is None:  # noqa: SLF001 - else it is asked about at each fetch of it
-            assignment.state_value(where).read_to = there.next_fetch_offset
+        state.unproven = None if doubt in {None, MISPLACED} else base
+        if doubt is None:  # else it is asked about at each fetch of it
+            state.read_to = there.next_fetch_offset
         fetched[where] = result
 
 
@@ -65,18 +68,18 @@ def _is_doubtful(state: Any, result: Any) -> bool:
     return is_lone and records.doubt is None and there.next_fetch_offset != getattr(state, "read_to", None)
 
 
-async def _doubt(client: AIOKafkaClient, node: int, where: TopicPartition, base: int) -> str | None:
+async def _doubt(client: AIOKafkaClient, node: int, where: TopicPartition, base: int, most: int) -> str | None:
     """Return what is wrong with a batch that came alone; None: it is proven."""
     try:
-        return MISPLACED if await _first_base(client, node, where, base - 1) == base else None
+        return MISPLACED if await _first_base(client, node, where, base - 1, most) == base else None
     except _UnprovenError as error:
         return f"came alone, and nothing proves its place: broker {node} answers for the offset before it {error}"
 
 
-async def _first_base(client: AIOKafkaClient, node: int, where: TopicPartition, offset: int) -> int | None:
+async def _first_base(client: AIOKafkaClient, node: int, where: TopicPartition, offset: int, most: int) -> int | None:
     """Return the base offset of the batch that a broker sends for an offset; None where it has none to send.
 
-    Whatever else it answers is asked again: what was not looked for is not proven.
+    Whatever else it answers is asked again, so often at most: what was not looked for is not proven.
 
     Raises:
         _UnprovenError: it went on answering so.
@@ -86,7 +89,7 @@ async def _first_base(client: AIOKafkaClient, node: int, where: TopicPartition, 
     # In less time tiered storage may have nothing each time; what a broker has on its disk it sends at once.
     request = QuickFetchRequest(FETCH_WAIT_MS, _ANY, _LEAST_BYTES, _UNCOMMITTED, asked_for)
     asked, told = 0, ""
-    while asked < MOST_ASKED:
+    while asked < most:
         answer = await client.send(node, request)
         told = "nothing"
         for _, ((_, code, *_, data),) in answer.topics:  # of one partition, or none

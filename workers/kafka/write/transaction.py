@@ -177,7 +177,7 @@ class TransactionalWriter:
             if await self._is_fence(error, producer):
                 raise FencedError(f"{self._id}: another worker writes this journal now", outlasted=late) from error
             if late:
-                raise OutlastedError(f"{self._id}: {type(error).__name__} after {TRANSACTION_TIMEOUT_MS} ms") from error
+                raise OutlastedError(f"{uncertain(self._id, error)}, after {TRANSACTION_TIMEOUT_MS} ms") from error
             # aiokafka raises AssertionError where its client lost its state: as unknown as after a timeout
             raise uncertain(self._id, error) from error
         if renewed != (producer, self._epoch):

@@ -17,10 +17,12 @@ from aiokafka.structs import TopicPartition
 from annals.agents.ports import DamagedBatchError
 from annals.schemas.cid import cid_text
 from annals.workers.audit import unread
-from annals.workers.audit.processes import SurveyError
+from annals.workers.audit.scan import Unread
+from annals.workers.audit.unread import read_around
 from annals.workers.audit.verify import verify_journals
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.group import lone_batches
+from annals.workers.kafka.protocol.record_batches import ChecksumError
 from annals.workers.kafka.read import ranges
 from annals.workers.kafka.read.ranges import FETCH_BYTES, NextRecords, read_range
 from annals.workers.kafka.read.single_record import record_at
@@ -136,11 +138,11 @@ def without_end(broker: Broker) -> Iterator[None]:
 
 
 @contextmanager
-def removed(broker: Broker) -> Iterator[None]:
-    """Have no batch at that offset, as where somebody took it out of the file."""
+def removed(broker: Broker, offset: int = AT) -> Iterator[None]:
+    """Have no batch at an offset, as where somebody took it out of the file."""
     (segment,) = (broker.data_dir / "kafka" / f"{TOPIC}-0").glob("*.log")
     whole, at = segment.read_bytes(), 0
-    while (head := HEAD.unpack_from(whole, at))[0] < AT:
+    while (head := HEAD.unpack_from(whole, at))[0] < offset:
         at += HEAD.size + head[1]
 
     def put(data: bytes) -> None:
@@ -383,10 +385,19 @@ def test_verification_reads_on_behind_a_batch_that_somebody_removed(broker: Brok
     ]
 
 
+async def test_what_comes_alone_right_behind_a_removed_batch_is_read_where_a_range_begins_there(broker: Broker) -> None:
+    """Goes red when an auditor is told of an unread event, and of a gap, that are none: ranges end anywhere."""
+    with removed(broker, COUNT - 2):
+        async with connected(broker) as client:
+            around = read_around(client, TopicPartition(TOPIC, 0), COUNT - 1, COUNT)
+            found = [[each] if isinstance(each, Unread) else [offset for offset, *_ in each] async for each in around]
+    assert found == [[COUNT - 1]]
+
+
 def test_what_cannot_be_read_at_all_is_no_answer(broker: Broker) -> None:
     """Goes red when it is said to be broken: `annals verify` ends with 2."""
     with (
         without_end(broker),
-        pytest.raises(SurveyError, match=rf"{TOPIC}-0: the record batch at offset 0 is damaged"),
+        pytest.raises(ChecksumError, match=rf"{TOPIC}-0: the record batch at offset 0 is damaged"),
     ):
         verify_journals(Settings(bootstrap_servers=broker.bootstrap), ["person"], processes=1)

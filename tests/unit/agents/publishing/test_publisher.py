@@ -26,7 +26,7 @@ from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.log import KafkaPublishLog
 from chained import chain
 from following import Clock, until
-from publishing import EVENTS, NAMES, Counts, Mortal, World, at_each_step, eventually, progress_of, shown
+from publishing import EVENTS, NAMES, Counts, Mortal, World, answer, at_each_step, eventually, progress_of, shown
 
 
 async def test_a_subscription_from_the_beginning_gets_every_event_once():
@@ -244,6 +244,38 @@ async def test_a_kind_that_is_added_while_the_first_publisher_opens_loses_no_eve
     async with world.shard() as shard, world.publisher(shard):
         await eventually(lambda: has(world, "one", 3))
     assert await world.cids("one") == shown(events[2:])
+
+
+async def test_the_progress_that_a_subscription_is_put_with_is_known_where_the_first_publisher_opens(monkeypatch):
+    """Goes red when it is not there and is written anew: answers from before the subscription was put count again."""
+    world = World("other", "all")
+    world.journal.append(chain("p-1", 2))
+    world.subscriptions.set("other", definition={"kinds": ["organization"]}, begin={"organization": [0]})
+    for _ in range(2):
+        await world.send("acks.all", b"p-1", b"no answer")
+    progress, put = KafkaPublishLog.progress, []
+
+    async def put_meanwhile(self, **asked):
+        found = await progress(self, **asked)
+        if not put and asked.get("is_settled", True):
+            put.append("all")
+            before = world.model.logs["acks.all", 0].stable
+            await world.write_progress("all", Progress(2, None, 1, acks=before))
+            world.subscriptions.set("all", definition={"delivery": "acknowledged"}, begin={"person": [2]})
+        return found
+
+    monkeypatch.setattr(KafkaPublishLog, "progress", put_meanwhile)
+    async with world.shard() as shard, world.publisher(shard):
+        world.journal.append(chain("p-2", 1))
+        await eventually(lambda: has(world, "all", 1))
+        (record,) = await world.received("all")
+        await answer(world, record)
+        await eventually(lambda: is_answered(world))
+    assert world.counts.results.total() == 1
+
+
+async def is_answered(world):
+    return world.counts.results.total() > 0
 
 
 async def test_a_kind_that_came_later_is_published_from_its_beginning_to_who_asked_for_all():

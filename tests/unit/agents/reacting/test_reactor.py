@@ -276,6 +276,30 @@ async def test_what_comes_behind_an_end_that_was_lost_is_reacted_to_though_older
     assert await world.said() == ALL[2:4]
 
 
+async def test_a_lost_end_that_nobody_has_judged_yet_changes_nothing_and_old_events_that_come_back_send_nothing():
+    """Goes red when the end is believed before the reading shard has met the loss: it may be restored byte for byte."""
+    world = ReactingWorld()
+    events = chain("p-1", 5)
+    world.journal.append(events[:4])
+    await world.begin(quiet_until=4)
+    async with world.shard() as shard:
+        await eventually(lambda: has_read(shard, 4))
+        del world.journal.records[2:]
+        async with world.reactor(shard) as reactor:
+            await eventually(lambda: is_told(reactor, "the journal ends at 2, and was read up to 4"))
+            world.journal.append(events[2:])
+            await eventually(lambda: world.has(1))
+    assert await world.said() == ALL[4:5]
+
+
+async def has_read(shard, offset):
+    return shard.status().offset == offset
+
+
+async def is_told(reactor, reason):
+    return reason in reactor.reason
+
+
 async def test_a_new_owner_reacts_from_a_restore_point_before_its_shard_has_read_anything():
     world = ReactingWorld()
     world.journal = HeldJournal()

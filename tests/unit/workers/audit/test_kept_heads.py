@@ -48,6 +48,15 @@ def test_what_is_no_head_is_named_by_its_line(tmp_path: Path, line: str, said: s
     assert str(failure.value) == f"{file}: line 2: it is no JSON object with aggregate_id and head ({said})"
 
 
+def test_a_file_without_a_head_of_the_kind_is_no_question(tmp_path: Path) -> None:
+    """Goes red when nothing is compared, night after night, since what makes the file has failed."""
+    for text in ("", LINE.replace("{", '{"kind": "person", ', 1)):
+        file = tmp_path / "kept.jsonl"
+        file.write_text(text)
+        with pytest.raises(CannotAskError, match="no head of a workflow is in it"):
+            heads_in(str(file), "workflow")
+
+
 def test_each_head_is_of_the_partition_of_its_aggregate_and_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Goes red when each partition goes over all heads: of a million in twelve partitions that took minutes."""
     places = [JournalId("person", "events.person", each, 3) for each in range(3)]

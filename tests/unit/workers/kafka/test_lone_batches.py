@@ -100,6 +100,24 @@ async def test_a_batch_that_is_misplaced_is_so_at_each_look() -> None:
     assert [each.offset for each in consumer.take(FIRST)] == [AT, AT + 1]
 
 
+async def test_what_stays_unproven_is_asked_about_once_at_each_further_look() -> None:
+    """Goes red when it is asked about for seconds each time, in which nothing else of that broker's is fetched."""
+    consumer = Consumer()
+    for looks in range(3):
+        consumer.answers = [Answered(code=7)] * MOST_ASKED
+        await consumer.fetch(FIRST)
+        assert len(consumer.asked) == MOST_ASKED + looks
+        assert [type(each) for each in consumer.take(FIRST)] == [Unreadable]
+    consumer.answers = []
+    await consumer.fetch(FIRST)  # proven by one answer
+    assert [each.offset for each in consumer.take(FIRST)] == [AT, AT + 1]
+    await consumer.fetch(SECOND)
+    consumer.answers = [Answered(code=7)] * MOST_ASKED
+    consumer.assignment.state_value(FIRST).seek(AT + 10)
+    await consumer.fetch(FIRST)
+    assert consumer.asked.count(AT + 9) == MOST_ASKED  # another batch is asked about anew
+
+
 async def test_nobody_has_another_one_while_the_first_is_proven() -> None:
     consumer = Consumer()
     await consumer.fetch(FIRST, SECOND)
@@ -182,6 +200,7 @@ async def test_what_a_broker_goes_on_answering_is_named_until_it_sends_what_is_b
         place = "commands.person-0: the record batch at offset 5 came alone, and nothing proves its place"
         reason = f"{place}: broker 1 answers for the offset before it {told}"
         assert consumer.take(FIRST) == [Unreadable(AT, reason)]
+    consumer.answers = []
     await consumer.fetch(FIRST)
     assert [each.offset for each in consumer.take(FIRST)] == [AT, AT + 1]
 
