@@ -278,9 +278,9 @@ async def test_consumers_prove_what_comes_alone_once_and_read_on(
     monkeypatch.setattr(committed_records, "FETCH_BYTES", 1)
     proven, first_base = [], lone_batches._first_base
 
-    async def counting(client: Any, node: int, where: TopicPartition, offset: int) -> int | None:
+    async def counting(client: Any, node: int, where: TopicPartition, offset: int, most: int) -> int | None:
         proven.append(offset)
-        return await first_base(client, node, where, offset)
+        return await first_base(client, node, where, offset, most)
 
     monkeypatch.setattr(lone_batches, "_first_base", counting)
     for start in range(COUNT):
