@@ -99,8 +99,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> lanes.Lanes 
 @pytest.fixture(scope="module", autouse=True)
 def process_as_it_was() -> Iterator[None]:
     """The tests of a file leave what all tests of the process share as they found it, or its last one fails."""
-    before = process_state()
+    before, on_sigterm = process_state(), signal.getsignal(signal.SIGTERM)
     yield
+    # An event loop that has heard it gives it back to the system, and not to coverage, which writes its data then.
+    signal.signal(signal.SIGTERM, on_sigterm)
     left = left_behind(before, process_state())
     assert not left, "; ".join(left)
 

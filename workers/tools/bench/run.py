@@ -66,32 +66,20 @@ async def measure(
     Raises:
         BenchError: a measurement could not be made.
     """
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     found = []
     needs_brokers = set(names) - WITHOUT_BROKERS
-    with stopped_by_sigterm():
-        async with ground(bootstrap, folder, say) if needs_brokers else nowhere(folder, say) as here:
-            for name, measure_part in MEASURES.items():
-                if name in names:
-                    circumstances = f"{SystemClock().now():%Y-%m-%d}, load before {os.getloadavg()[0]:.1f}"
-                    with collecting_as_a_worker():
-                        part = await measure_part(here, plan)
-                    part.measured = circumstances
-                    found.append(part)
+    async with ground(bootstrap, folder, say) if needs_brokers else nowhere(folder, say) as here:
+        for name, measure_part in MEASURES.items():
+            if name in names:
+                circumstances = f"{SystemClock().now():%Y-%m-%d}, load before {os.getloadavg()[0]:.1f}"
+                with collecting_as_a_worker():
+                    part = await measure_part(here, plan)
+                part.measured = circumstances
+                found.append(part)
     return found
-
-
-@contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Have SIGTERM cancel the task that runs in this context; behind it the signal does what it did before."""
-    task, before = asyncio.current_task(), signal.getsignal(signal.SIGTERM)
-    loop = asyncio.get_running_loop()
-    if task is not None:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
