@@ -38,10 +38,10 @@ MENDED = (
     + """
 import os
 step = fold.ReadingFold._catch_up
-def held(self):
+def held(self, most):
     behind = self.behind()
     is_held = behind is not None and behind.offset > 0 and os.path.exists({hold!r})
-    return is_held or step(self)
+    return is_held or step(self, most)
 fold.ReadingFold._catch_up = held
 import dataclasses
 import msgspec

@@ -51,6 +51,12 @@ def environment(bootstrap: str, topic_prefix: str, tmp_path: Path) -> dict[str, 
     )
 
 
+def has_recorded(state: Path) -> bool:
+    """Whether a replay has written how far it has come; the file is claimed, and empty, before that."""
+    text = state.read_text() if state.exists() else ""
+    return bool(text and json.loads(text)["length"])
+
+
 def test_a_replay_to_a_file_is_killed_and_gone_on_with(environment: dict[str, str], tmp_path: Path) -> None:
     printed = {
         name: annals("events", "person", name, environment=environment).stdout.splitlines() for name in NAMES[:2]
@@ -61,7 +67,7 @@ def test_a_replay_to_a_file_is_killed_and_gone_on_with(environment: dict[str, st
     to_file = ["replay", "--kind", "person", "--file", str(file), "--state", str(state), "--json"]
     log = tmp_path / "log"
     with running([ENTRY_POINT, *to_file, "--rate", "10"], environment, log) as process:
-        until(lambda: state.exists() and json.loads(state.read_text())["length"], process, log, "the first step")
+        until(lambda: has_recorded(state), process, log, "the first step")
         os.kill(process.pid, signal.SIGKILL)
         process.wait(30)
     recorded = json.loads(state.read_text())
