@@ -1,14 +1,12 @@
 """What a test leaves to the garbage collector has that test fail, and not the one that happens to run by then."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from nested import run_tests
+
 CONFTEST = "from garbage import pytest_collection_finish, pytest_runtest_teardown\n"
 INI = "[pytest]\nfilterwarnings = error\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
 # Each is reachable by nothing but itself, so that only the collector finds it.
@@ -68,13 +66,4 @@ def run(folder: Path) -> str:
     """Run the tests of a folder as those of the project are run; what is shown."""
     (folder / "pytest.ini").write_text(INI)
     (folder / "conftest.py").write_text(CONFTEST)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_PROCESS_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-v", "-rA", "-p", "no:randomly", "-p", "no:cacheprovider", "."],
-        cwd=folder,
-        env={**kept, "PYTHONPATH": str(ROOT / "tests")},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    ).stdout
+    return run_tests(folder, "-rA", ".").stdout

@@ -1,14 +1,12 @@
 """The order of the tests in a run of several processes: what computes beside what waits, the longest first."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import lanes
+from nested import run_tests
 
 ROOT = Path(__file__).parents[3]
 CONFTEST = """
@@ -43,17 +41,7 @@ def run(folder: Path, processes: int, files: dict[str, int]) -> list[tuple[str, 
         path = folder / file
         path.parent.mkdir(exist_ok=True)
         path.write_text(TEST.format(count=count, folder=str(folder / "at work"), processes=processes))
-    command = [sys.executable, "-m", "pytest", "-v", "-n", str(processes), "--dist", "loadfile", "-p", "no:randomly"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_PROCESS_"))}
-    result = subprocess.run(
-        [*command, "-p", "no:cacheprovider", "tests"],
-        cwd=folder,
-        env={**kept, "PYTHONPATH": str(ROOT / "tests")},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    result = run_tests(folder, "-n", str(processes), "--dist", "loadfile", "tests")
     assert result.returncode == 0, result.stdout + result.stderr
     return re.findall(r"^\[(gw\d)\] .*PASSED (\S+?)::", result.stdout, re.MULTILINE)
 

@@ -1,12 +1,10 @@
 """Tests that leave something which all tests of the process share fail, and say what it is."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from nested import run_tests
+
 CONFTEST = """
 import pytest
 from process_state import left_behind, process_state
@@ -52,13 +50,4 @@ def run(folder: Path) -> str:
     """Run the tests of a folder; what is shown."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "conftest.py").write_text(CONFTEST)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_PROCESS_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-v", "-rA", "-p", "no:randomly", "-p", "no:cacheprovider", "."],
-        cwd=folder,
-        env={**kept, "PYTHONPATH": str(ROOT / "tests")},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    ).stdout
+    return run_tests(folder, "-rA", ".").stdout
