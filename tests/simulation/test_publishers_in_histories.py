@@ -6,6 +6,7 @@ from typing import Any
 
 import publishing_measures
 import pytest
+from reached import reached
 
 from annals.agents.publishing import step
 from annals.agents.publishing.catch_up import CatchUp
@@ -50,49 +51,31 @@ KNOWN = {
 
 
 def test_histories_have_publishers_and_all_that_can_become_of_them() -> None:
-    histories = [run(plan_of(seed)) for seed in SEEDS[:30]]
-    assert [(history.plan.seed, history.problems) for history in histories if history.problems] == []
     wanted = {"published": 3_000, "publisher stopped": 20, "publisher fenced": 5, "publisher uncertain": 50}
     wanted |= dict.fromkeys(PUBLISHING_FAULTS, 5) | {"subscription stopped": 0}
-    counted = {name: sum(history.counts[name] for history in histories) for name in wanted}
-    assert all(counted[name] > least for name, least in wanted.items()), counted
+    reached(PLANS.values(), wanted, at_least=30)
 
 
 def test_histories_have_subscribers_that_answer_in_every_way() -> None:
-    histories = [run(PLANS[seed]) for seed in WITH_ANSWERS[:25]]
-    assert [(history.plan.seed, history.problems) for history in histories if history.problems] == []
     wanted = {f"answer: {answer}": 10 for answer in ANSWERS}
     wanted |= {"answered: taken": 1_000, "answered: other_attempt": 2, "answered: not_outstanding": 20}
     wanted |= {"redelivered": 50}
-    counted = {name: sum(history.counts[name] for history in histories) for name in wanted}
-    assert all(counted[name] > least for name, least in wanted.items()), counted
+    histories = reached((PLANS[seed] for seed in WITH_ANSWERS), wanted, at_least=25)
     assert sum(history.counts["parked"] for history in histories if not history.plan.has_parking) == 0
 
 
 def test_histories_change_and_delete_subscriptions() -> None:
     """In 432 the first publisher of a journal opens while a subscription comes to want its kind."""
     changing = [seed for seed, plan in PLANS.items() if {each.what for each in plan.faults} & {*CHANGING_FAULTS}]
-    histories = [run(PLANS[seed]) for seed in (*changing[:4], 432)]
-    assert [(history.plan.seed, history.problems) for history in histories if history.problems] == []
-    assert all(sum(history.counts[name] for history in histories) for name in CHANGING_FAULTS)
+    reached((PLANS[seed] for seed in (432, *changing)), dict.fromkeys(CHANGING_FAULTS, 0), at_least=5)
 
 
-def test_who_was_delivered_what_a_journal_lost_is_paused_in_words_that_say_so() -> None:
-    """Its delivery was ahead of what is live, so that no publisher stops once somebody has accepted the journal."""
-    plan = plan_of(40_467)
+@pytest.mark.parametrize("seed", [40_467, 41_532], ids=["delivered_what_a_journal_lost", "told_to_go_on"])
+def test_histories_that_failed_once_come_out_right(seed: int) -> None:
+    """As they were found, before subscriptions were changed. bench/SIMULATION.md says what happened in them."""
+    plan = plan_of(seed)
     others = tuple(each for each in plan.faults if each.what not in CHANGING_FAULTS)
-    history = run(plan._replace(faults=others))
-    assert history.problems == []
-    assert any("the journal lost events that it has had" in line for line in history.trace)
-
-
-def test_who_goes_on_with_what_progress_has_left_publishes_again_from_there_and_nothing_else() -> None:
-    """Somebody was told that it would, deleted the group, and resumed a stream that was catching up."""
-    plan = plan_of(41_532)
-    others = tuple(each for each in plan.faults if each.what not in CHANGING_FAULTS)
-    history = run(plan._replace(faults=others))
-    assert history.problems == []
-    assert any("to go on with what is there, delete the group annals.publish.all." in line for line in history.trace)
+    assert run(plan._replace(faults=others)).problems == []
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from typing import Any
 
 import mutations
 import pytest
+from reached import reached
 
 from annals.agents.ports import Stored
 from annals.agents.writing.restore.restoring import Restoring
 from annals.agents.writing.shards.shard import Shard
 from annals.workers.tools.simulation.history import run
 from annals.workers.tools.simulation.plan import RESTORE_FAULTS, Fault, Plan, plan_of
-from annals.workers.tools.simulation.survey import survey
 
 # Those that make restore points, and in which shards are opened from them.
 SEEDS = [seed for seed in range(300) if plan_of(seed).restore.events]
@@ -34,22 +34,17 @@ def differences(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_histories_have_restore_points_and_all_that_can_become_of_them(differences: list[str]) -> None:
-    found = survey(0, 60)
-    assert found.failures == []
+    wanted = dict.fromkeys(RESTORE_FAULTS, 0) | {"restore point": 50, "restored": 10}
+    reached(map(plan_of, range(500)), wanted, at_least=60)
     assert differences == []
-    assert set(RESTORE_FAULTS) <= set(found.counts)
-    assert found.counts["restore point"] > 50
-    assert found.counts["restored"] > 10
 
 
 @pytest.mark.untraced
 def test_two_commands_with_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch, differences: list[str]) -> None:
     for module in ("collecting", "restored"):
         monkeypatch.setattr(f"annals.agents.writing.restore.{module}.command_hash", lambda command: len(command) % 2)
-    histories = [run(plan_of(seed)) for seed in SEEDS[:30]]
-    assert [history.problems for history in histories if history.problems] == []
+    reached(map(plan_of, SEEDS), {"restored": 5}, at_least=30)
     assert differences == []
-    assert sum(history.counts["restored"] for history in histories) > 5
 
 
 @pytest.mark.untraced
