@@ -4,11 +4,14 @@ import asyncio
 import json
 import logging
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import mutations
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -104,6 +107,26 @@ def test_the_digest_is_over_the_journals_of_all_seeds() -> None:
 def test_processes_share_the_work_and_the_digest_is_the_same() -> None:
     said = json.loads(simulate("--seeds", "12", "--seed", "5", "--processes", "2", "--json").stdout)
     assert (said["seeds"], said["failures"], said["digest"]) == (12, [], survey(5, 12).digest)
+
+
+def test_a_ctrl_c_ends_all_processes_at_once_and_says_nothing() -> None:
+    """A child that heard it while it started showed a traceback, or the parent waited for ever."""
+    started = subprocess.Popen(
+        [ANNALS, "simulate", "--seeds", "10000", "--processes", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    sharing: list[psutil.Process] = []
+    while len(sharing) < 2:
+        assert started.poll() is None
+        sharing = [each for each in psutil.Process(started.pid).children() if "spawn_main" in " ".join(each.cmdline())]
+    statuses = [Path(f"/proc/{each.pid}/status").read_text() for each in sharing]
+    os.killpg(started.pid, signal.SIGINT)
+    said, _ = started.communicate(timeout=600)
+    assert (started.returncode, said.strip()) == (130, b"")
+    blocked = [int(each, 16) for each in re.findall(r"^SigBlk:\s*(\w+)$", "\n".join(statuses), re.MULTILINE)]
+    assert [each & 1 << signal.SIGINT - 1 for each in blocked] == [2, 2]
 
 
 def test_another_seed_is_another_history() -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from annals.workers.cli import INTERRUPTED
 from annals.workers.cli.arguments import AS_JSON
-from annals.workers.cli.failures import ANSWER_IS_NO, DONE, INTERRUPTED, CannotAskError
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.stopping import end_at_once_on_signals, interrupt_on_signals
 
 if TYPE_CHECKING:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 DONE: Final = 0
 ANSWER_IS_NO: Final = 1
 COULD_NOT_ASK: Final = 2
-INTERRUPTED: Final = 130  # what a shell says of SIGINT
-
 
 NO: Final = frozenset({404, 409, 412, 422})
 """Statuses of HTTP by which the answer is no: there is none, what is there forbids it, or what is wanted cannot be."""

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import click
 
-from annals.workers.cli.failures import COULD_NOT_ASK, INTERRUPTED, CannotAskError, described
+from annals.workers.cli import INTERRUPTED
+from annals.workers.cli.failures import COULD_NOT_ASK, CannotAskError, described
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.output import OutputError, flush, guard_streams, print_nothing_more
 

@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.workers.tools.simulation.history import run
@@ -66,17 +66,27 @@ def _histories(seeds: range, processes: int) -> Iterator[Iterator[History]]:
     if processes == 1:
         yield map(_history_of, seeds)
         return
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (logging.root.manager.disable,))
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), logging.disable, (logging.root.manager.disable,))
     try:
-        yield pool.map(_history_of, seeds, chunksize=AT_ONCE)
+        with _leaving_ctrl_c_to_the_parent():  # all of them are started here
+            histories = pool.map(_history_of, seeds, chunksize=AT_ONCE)
+        yield histories
+    except BaseException:
+        for each in active_children():  # what they have begun takes seconds
+            each.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(disabled: int) -> None:
-    """Log what the parent logs, and leave Ctrl-C, which reaches all processes of a terminal, to it."""
-    logging.disable(disabled)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _leaving_ctrl_c_to_the_parent() -> Iterator[None]:
+    """Have processes that are started here not hear it from their first moment on: it reaches all of a terminal."""
+    was = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, was)
 
 
 def _history_of(seed: int) -> History:

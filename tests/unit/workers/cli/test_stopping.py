@@ -45,6 +45,19 @@ raise SystemExit(7)
 """
 
 
+def test_a_ctrl_c_while_the_command_line_is_loaded_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text(MODULE.format(number=2))
+    result = subprocess.run(
+        [ENTRY_POINT, "verify"],
+        env=own_environment(PYTHONPATH=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("number", [1, 2, 15])
 def test_the_demo_hears_a_stop_wherever_its_import_stands(tmp_path: Path, number: int) -> None:
     """Goes red when it is an exception: it is lost in a callback, and the demo is told."""
