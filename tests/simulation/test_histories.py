@@ -109,24 +109,33 @@ def test_processes_share_the_work_and_the_digest_is_the_same() -> None:
     assert (said["seeds"], said["failures"], said["digest"]) == (12, [], survey(5, 12).digest)
 
 
+def sharing() -> tuple[subprocess.Popen[bytes], list[psutil.Process]]:
+    """Start two processes that share many histories, and the one that has begun them."""
+    command = [ANNALS, "simulate", "--seeds", "10000", "--processes", "2"]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    found: list[psutil.Process] = []
+    while len(found) < 2:
+        assert parent.poll() is None
+        found = [each for each in psutil.Process(parent.pid).children() if "spawn_main" in " ".join(each.cmdline())]
+    return parent, found
+
+
 def test_a_ctrl_c_ends_all_processes_at_once_and_says_nothing() -> None:
     """A child that heard it while it started showed a traceback, or the parent waited for ever."""
-    started = subprocess.Popen(
-        [ANNALS, "simulate", "--seeds", "10000", "--processes", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    sharing: list[psutil.Process] = []
-    while len(sharing) < 2:
-        assert started.poll() is None
-        sharing = [each for each in psutil.Process(started.pid).children() if "spawn_main" in " ".join(each.cmdline())]
-    statuses = [Path(f"/proc/{each.pid}/status").read_text() for each in sharing]
-    os.killpg(started.pid, signal.SIGINT)
-    said, _ = started.communicate(timeout=600)
-    assert (started.returncode, said.strip()) == (130, b"")
+    parent, children = sharing()
+    statuses = [Path(f"/proc/{each.pid}/status").read_text() for each in children]
+    os.killpg(parent.pid, signal.SIGINT)
+    said, _ = parent.communicate(timeout=600)
+    assert (parent.returncode, said.strip()) == (130, b"")
     blocked = [int(each, 16) for each in re.findall(r"^SigBlk:\s*(\w+)$", "\n".join(statuses), re.MULTILINE)]
     assert [each & 1 << signal.SIGINT - 1 for each in blocked] == [2, 2]
+
+
+def test_no_process_is_left_when_the_one_that_began_it_is_killed() -> None:
+    parent, children = sharing()
+    with parent:
+        parent.kill()
+    assert psutil.wait_procs(children, timeout=600)[1] == []
 
 
 def test_another_seed_is_another_history() -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-import signal
 from collections import deque
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +18,7 @@ from aiokafka.errors import KafkaError
 
 from annals.workers.audit.chunks import Chunk, surveyor
 from annals.workers.audit.scan import Survey
+from annals.workers.ctrl_c import left_to_this_process
 from annals.workers.kafka.protocol.record_batches import FormatError
 from annals.workers.kafka.read.ranges import RangeGoneError
 from annals.workers.settings import client_options
@@ -54,19 +53,12 @@ def survey_in_processes(
     # Not forked: a fork would share the connections and threads of whoever calls.
     context = multiprocessing.get_context("spawn")
     workers = {}
-    # Started with the first process otherwise, it would let that one hear Ctrl-C again (it unblocks what it ignores).
-    resource_tracker.ensure_running()
     try:
         for _ in range(processes):
             ours, theirs = context.Pipe()
             process = context.Process(target=_survey_for, args=(theirs, settings, topics), daemon=True)
-            # Ctrl-C reaches all processes of a terminal; these inherit that they do not hear it, from their first
-            # instruction on, and end when the parent does.
-            heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
+            with left_to_this_process():
                 process.start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, heard)
             theirs.close()
             workers[ours] = process
         yield from _in_order(list(workers), chunks)

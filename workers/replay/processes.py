@@ -10,15 +10,14 @@ import asyncio
 import logging
 import multiprocessing
 import os
-import signal
 import threading
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import KafkaError
 
 from annals.schemas.journal_reader import GapError
+from annals.workers.ctrl_c import left_to_this_process
 from annals.workers.kafka.connections import words_of
 from annals.workers.kafka.protocol.record_batches import FormatError
 from annals.workers.kafka.read.ranges import RangeGoneError
@@ -49,18 +48,13 @@ def replay_in_processes(
         GapError, HandlerFailedError, ReplayError: as a share has it, a process ended by itself, or it is cancelled.
     """
     context = multiprocessing.get_context("spawn")  # a fork would share the connections of whoever calls
-    # Started with the first process otherwise, it would let that one hear Ctrl-C again (it unblocks what it ignores).
-    resource_tracker.ensure_running()
     working = {}
     try:
         for share in shares:
             ours, theirs = context.Pipe()
             process = context.Process(target=_replay_in_child, args=(theirs, settings, plan, share), daemon=True)
-            heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for the parent
-            try:
+            with left_to_this_process():
                 process.start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, heard)
             theirs.close()
             working[ours] = process
         _listen(list(working), tell, is_cancelled)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import signal
+import os
+import threading
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from annals.workers.ctrl_c import left_to_this_process
 from annals.workers.tools.simulation.history import run
 from annals.workers.tools.simulation.plan import plan_of
 
@@ -66,9 +68,9 @@ def _histories(seeds: range, processes: int) -> Iterator[Iterator[History]]:
     if processes == 1:
         yield map(_history_of, seeds)
         return
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), logging.disable, (logging.root.manager.disable,))
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (logging.root.manager.disable,))
     try:
-        with _leaving_ctrl_c_to_the_parent():  # all of them are started here
+        with left_to_this_process():  # all of them are started here
             histories = pool.map(_history_of, seeds, chunksize=AT_ONCE)
         yield histories
     except BaseException:
@@ -79,14 +81,17 @@ def _histories(seeds: range, processes: int) -> Iterator[Iterator[History]]:
         pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def _leaving_ctrl_c_to_the_parent() -> Iterator[None]:
-    """Have processes that are started here not hear it from their first moment on: it reaches all of a terminal."""
-    was = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, was)
+def _begin(disabled: int) -> None:
+    """Log what the parent logs, and end with it, however it ends."""
+    logging.disable(disabled)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = parent_process()
+    assert parent is not None  # noqa: S101 - this one was started by it
+    parent.join()
+    os._exit(1)
 
 
 def _history_of(seed: int) -> History:
