@@ -64,27 +64,37 @@ async def lines_of(read: Callable[[int], bytes], longest_bytes: int) -> AsyncIte
         OSError: the source cannot be read.
     """
     loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[bytes | OSError] = asyncio.Queue(READ_AHEAD)
+    queue: asyncio.Queue[bytes | OSError] = asyncio.Queue()
+    room = threading.Semaphore(READ_AHEAD)
+    is_over = False
 
     def pump() -> None:
-        try:
-            while True:
-                try:
-                    said: bytes | OSError = read(READ_BYTES)
-                except OSError as error:
-                    said = error
-                asyncio.run_coroutine_threadsafe(queue.put(said), loop).result()
-                if not said or isinstance(said, OSError):
-                    return
-        except (RuntimeError, asyncio.CancelledError):
-            return  # the loop has ended
+        while True:
+            room.acquire()
+            if is_over:
+                return
+            try:
+                said: bytes | OSError = read(READ_BYTES)
+            except OSError as error:
+                said = error
+            try:
+                loop.call_soon_threadsafe(queue.put_nowait, said)
+            except RuntimeError:  # the loop has ended
+                return
+            if not said or isinstance(said, OSError):
+                return
 
     threading.Thread(target=pump, name="lines", daemon=True).start()
     splitter = LineSplitter(longest_bytes)
-    while True:
-        read_bytes = await queue.get()
-        if isinstance(read_bytes, OSError):
-            raise read_bytes
-        yield splitter.feed(read_bytes)
-        if not read_bytes:
-            return
+    try:
+        while True:
+            read_bytes = await queue.get()
+            room.release()
+            if isinstance(read_bytes, OSError):
+                raise read_bytes
+            yield splitter.feed(read_bytes)
+            if not read_bytes:
+                return
+    finally:
+        is_over = True
+        room.release()

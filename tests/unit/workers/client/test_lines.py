@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 
 import pytest
 from hypothesis import given
@@ -78,3 +79,18 @@ async def test_a_fast_source_is_held_up() -> None:
     await anext(found)
     assert len(asked) < 10
     assert sum([len(some) async for some in found]) == 999
+
+
+def test_who_takes_no_more_is_left_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a Ctrl-C: the loop cancels what the reading thread waits for."""
+    said: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+
+    async def take_one() -> list[threading.Thread]:
+        await anext(lines_of(lambda _: b"x\n", 100))
+        return [each for each in threading.enumerate() if each.name == "lines"]
+
+    for thread in asyncio.run(take_one()):
+        thread.join(60)
+        assert not thread.is_alive()
+    assert said == []
