@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.working_set import AggregateCache
-    from annals.agents.ports import Clock, LogState, ShardStore, StandbyLog, StandbyTelemetry, StoreFactory
+    from annals.agents.ports import Clock, LogState, Position, ShardStore, StandbyLog, StandbyTelemetry, StoreFactory
     from annals.agents.writing.shard_id import ShardId
     from annals.topics.group_metadata import EventAt
 
@@ -183,6 +183,8 @@ class Standby:
             end = await self._journal.until_moved(self.read_until)
             if end < self.read_until:
                 raise StaleStateError(f"the journal ends at offset {end}, and reached {self.read_until} before")
+            # What was passed since and did not count may have been cut off, and others written in its place.
+            self.read_until = self._position().offset
 
     async def _fold_until(self, fold: Fold, end: int) -> None:
         await self._require_last_record(end)
@@ -201,12 +203,15 @@ class Standby:
 
     async def _require_last_record(self, end: int) -> None:
         """See that the journal still has the last record that was folded: it was not cut and written anew."""
-        assert self._store is not None  # noqa: S101 - `_open` opened it
-        position = self._store.position()
+        position = self._position()
         if position.last_offset < 0:
             return
         if not position.stands_at(await record_at(self._journal, position.last_offset, position.last_cid, end)):
             raise StaleStateError(f"the journal is not as it was at offset {position.last_offset}")
+
+    def _position(self) -> Position:
+        assert self._store is not None  # noqa: S101 - `_open` opened it
+        return self._store.position()
 
     async def _have(self, opening: Awaitable[ShardStore]) -> ShardStore:
         """Wait for a store; where the wait is cancelled, `close` waits for it: its lock is held until then."""

@@ -15,6 +15,11 @@ def test_histories_have_standbys_and_all_that_can_become_of_them() -> None:
     reached(map(plan_of, SEEDS), wanted, at_least=40)
 
 
+@pytest.mark.parametrize("seed", [43_040, 43_870])
+def test_a_journal_that_is_written_on_where_it_lost_what_did_not_count_has_no_gap(seed: int) -> None:
+    assert run(plan_of(seed)).problems == []
+
+
 @pytest.mark.parametrize("seed", [182, 471])
 def test_a_disk_that_rots_is_not_taken_for_a_journal_that_was_cut(seed: int) -> None:
     assert run(plan_of(seed)).problems == []

@@ -77,7 +77,7 @@ class JournalCheck(Protocol):
     def doubt(self) -> None:
         """Believe no record that comes before the last one was looked for."""
 
-    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> None:
+    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> bool:
         """If there is doubt, see that what is known stands where it stood; see `Losses.settle`."""
 
 
@@ -162,16 +162,17 @@ class Losses:
         """Believe no record that comes before the last one was looked for: brokers were away, or another one leads."""
         self._is_doubted = True
 
-    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> None:
+    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> bool:
         """If there is doubt, see that what is known stands where it stood; waits for the brokers.
 
         read_until: the offset below which everything is read, markers behind the last record among it; tell: is told
-        what is waited for where they answer, and an empty text when that is over.
+        what is waited for where they answer, and an empty text when that is over. Returns whether there was doubt: what
+        was passed behind the last record may have been cut off then, and others written in its place.
 
         Raises:
             StaleStateError: it does not; what that means, opening decides.
         """
-        damage = ""
+        damage, was_doubted = "", self._is_doubted
         passed = self._hidden if self._hidden is not None and self._hidden.offset < read_until else None
         while self._is_doubted or passed is not None:
             try:
@@ -197,6 +198,7 @@ class Losses:
                 self._seen, self._hidden, passed = passed, None, None
             if damage:
                 tell("")
+        return was_doubted
 
     def _lost(self, end: int, known: str) -> LostEndError:
         return lost_end(self._kind, self._partition, end, f", and {known}", "read or published")
@@ -248,6 +250,7 @@ class Trusted:
     def doubt(self) -> None:
         """Do nothing: every record is believed."""
 
-    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> None:
-        """Wait for nothing."""
+    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> bool:
+        """Wait for nothing, and return that there was no doubt."""
         del position, read_until, tell
+        return False

@@ -102,6 +102,7 @@ class Shard(Answers):
         self._is_changed = self._is_standby = False
         self._queue = RecordQueue(source)
         self._length = TurnLength()
+        self._read_again_at = -1
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
         self._telemetry = telemetry
         self.damaged_stores: Final = DamagedStores(stores, clock, telemetry, self._log)
@@ -295,7 +296,8 @@ class Shard(Answers):
     async def _follow(self) -> None:
         fold = self._fold
         while fold is not None:
-            await self._losses.settle(fold.position, self._offset(), self._tell)
+            if await self._losses.settle(fold.position, self._offset(), self._tell):
+                self._queue.begin(fold.position.offset)
             age_s, records = self._age_s(), self._queue.take(self._length.records)
             self._change_followers(fold)
             async with self._turn():
@@ -304,6 +306,12 @@ class Shard(Answers):
                     fold.apply(records)
                     if records:
                         self._pace.note(self._clock.monotonic(), len(records), age_s)
+                except GapError:
+                    # What was passed and did not count may have been cut off since, and others written in its place.
+                    if self._read_again_at == fold.position.offset:
+                        raise
+                    self._read_again_at = fold.position.offset
+                    self._queue.begin(self._read_again_at)
                 finally:
                     self._moves.tell()
                 is_behind = fold.catch_up(self._length.records)

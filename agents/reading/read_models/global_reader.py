@@ -274,8 +274,10 @@ class GlobalReader:
             return False
         if where in positions.gaps:
             return False
+        # What was passed behind it and did not count may have been cut off, and others written in its place.
+        position = fold.folds[where].position.offset
         try:
-            async for records in self._journals.records(where, start, end):
+            async for records in self._journals.records(where, position, end):
                 await self._apply(fold, where, records)
         except GapError as error:
             positions.note_gap(where, str(error))

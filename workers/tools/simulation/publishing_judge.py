@@ -96,7 +96,8 @@ class PublishingJudge:
         world.note(f"{name} cannot go on in {partition}: {reason}")
         world.counts["subscription stopped"] += 1
         self._reasons[name] = reason
-        if LOST_BEHIND in reason and any(partition == f"{kind}-{at}" for kind, at in self._world.given_up):
+        cut = (*world.given_up, *world.cut)  # where the group's offset was lost, too, those who write go on
+        if LOST_BEHIND in reason and any(partition == f"{kind}-{at}" for kind, at in cut):
             self._lacking.add(name)
             return
         topics = self._topics(name)

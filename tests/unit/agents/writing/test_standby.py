@@ -247,6 +247,19 @@ async def test_a_journal_that_was_cut_and_written_anew_beyond_is_not_folded_on()
     assert versions(scene.stores) == {b"p-1": 1, b"p-2": 1}
 
 
+async def test_what_it_passed_is_read_again_where_it_may_have_been_cut_off_and_events_written_in_its_place():
+    """Transactions that were aborted: those who write lost nothing, and wrote on."""
+    scene = Scene()
+    cid = scene.log.append()
+    scene.log.lift("events", 5)
+    async with scene.running():
+        await scene.until_warm()
+        scene.log.cut("events", 1)
+        for version in range(2, 8):
+            cid = scene.log.append(version=version, previous=cid, type_="PersonRenamed", command_id=f"c-{version}")
+        await scene.until(lambda: versions(scene.stores) == {b"p-1": 7})
+
+
 async def test_at_a_gap_it_stops_and_names_the_place():
     scene = Scene()
     scene.log.append(version=3, previous=b"\1q\36\40" + bytes(32))

@@ -220,9 +220,9 @@ async def test_a_shard_that_waits_for_a_damaged_batch_is_named_in_readiness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Damaged(Trusted):
-        async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> None:
+        async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> bool:
             tell("waiting: the record batch at offset 1 is damaged")
-            await super().settle(position, read_until, tell)
+            return await super().settle(position, read_until, tell)
 
     async with process(tmp_path, monkeypatch) as (shards, _):
         monkeypatch.setattr("annals.workers.reading.shards.Losses", lambda *_: Damaged(Journal(EVENTS)))

@@ -12,7 +12,7 @@ from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.ports import NotReadyError
 from annals.topics.group_metadata import NOTHING_KNOWN, EventAt
 from chained import chain
-from following import Clock, Damages, Journal, running, soon, until
+from following import Clock, Damages, Fetched, Journal, running, soon, until
 from reading_stores import Stores as KeptStores
 
 ADA, BOB = chain("p-1", 6), chain("p-2", 9)
@@ -128,6 +128,28 @@ async def test_what_comes_while_there_is_doubt_is_read_once_the_last_record_was_
         journal.is_away = False
         look(here, journal)
         assert await here.until_offset(9, soon())
+
+
+@pytest.mark.parametrize("is_doubted", [False, True], ids=["a gap tells", "another one leads"])
+async def test_what_was_passed_is_read_again_where_it_may_have_been_cut_off_and_events_written_in_its_place(
+    is_doubted,
+):
+    """Transactions that were aborted: those who write lost nothing, and wrote on before anybody looked at the end."""
+    events = chain("p-1", 9)
+    journal = Cut(events[:3])
+    async with running(shard(journal), journal) as here:
+        for _ in range(3):
+            journal.mark()
+        assert await here.until_offset(6, soon())
+        if is_doubted:
+            here.doubt()
+        journal.cut(3)
+        later = chain("p-2", 3) if is_doubted else events[6:]  # of the others nothing tells
+        journal.records += [Fetched(at, event.key, event.value) for at, event in enumerate(events[3:6], 3)]
+        journal.append(later)  # a fetch goes on where it was
+        assert await here.until_offset(9, soon())
+        assert (await here.state("p-1")).version == (6 if is_doubted else 9)
+        assert here.status().phase == "reading"
 
 
 async def test_while_the_record_that_is_looked_for_is_damaged_the_shard_says_so():

@@ -46,6 +46,29 @@ async def test_rows_of_a_journal_that_loses_its_end_are_stale_and_read_anew_when
         assert stores.renewed == 0
 
 
+class Marked(Journals):
+    """Journals with markers, which nobody is told of: None."""
+
+    async def records(self, where, start, end):
+        async for records in super().records(where, start, end):
+            yield [record for record in records if record is not None]
+
+
+async def test_what_was_passed_is_read_again_where_it_may_have_been_cut_off_and_events_written_in_its_place():
+    journals = journals_with("site-1", of=Marked)
+    where = where_of(journals)
+    reader = global_reader(journals, GlobalStores())
+    async with read_to_the_ends(reader, journals):
+        journals.records_of[where] += [None, None]
+        await until(lambda: reader.positions.read_until[where] == 3)
+        del journals.records_of[where][1:]
+        for name in ("site 2", "site 3", "site 4"):
+            journals.append("location", "site-1", location.LocationRenamed(name=name))
+        await until(lambda: reader.positions.read_until[where] == 4 or reader.positions.gaps)
+        answered = await rows_of(reader)
+        assert ([row.row["name"] for row in answered.rows], answered.stale) == (["site 4"], [])
+
+
 class Slow(Journals):
     """Journals of which one is not read on before it may be."""
 
