@@ -18,6 +18,7 @@ from annals.agents.reading.found import READING, STOPPED
 from annals.agents.reading.ports import BrokenChainError
 from annals.agents.waiting import ended
 from annals.schemas.journal_reader import GapError
+from annals.topics.group_metadata import NOTHING_KNOWN
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.memory.client import Cluster
 from annals.workers.reading.acknowledged import KafkaAcknowledged
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from annals.agents.ports import Clock, Delivery
+    from annals.topics.group_metadata import GroupMetadata
     from annals.workers.partitions import Key
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World
@@ -46,23 +48,28 @@ EXPECTED: Final = (StoreError, BrokenChainError, GapError, StoppedError, StaleSt
 class JudgedShard(Shard):
     """A reading shard of which somebody hears when it opens, why it stops, and what it failed with that nobody expects.
 
-    opened_at: when it began to open; known_until: the offset of the last event that was acknowledged then, -1: of none.
+    opened_at: when it began to open; said: what the group's offset said of the journal then.
     """
 
     judge: Callable[[str], None]
     failed: Callable[[Exception], None]
     now: Callable[[], float]
-    known: Callable[[], int]
+    known: Callable[[], GroupMetadata]
     has_opened: Callable[[], None]
     opened_at = 0.0
-    known_until = -1
+    said: GroupMetadata = NOTHING_KNOWN
+
+    @property
+    def known_until(self) -> int:
+        """The offset of the last event that was acknowledged when it began to open; -1: of none."""
+        return -1 if self.said.last is None else self.said.last.offset
 
     async def run(self) -> None:
         """Follow the journal until the task is cancelled."""
         await self._told(super().run())
 
     async def _open(self) -> None:
-        self.opened_at, self.known_until = self.now(), self.known()
+        self.opened_at, self.said = self.now(), self.known()
         await self._told(super()._open())
         self.has_opened()
 
@@ -275,7 +282,7 @@ class Readers:
         )
         shard.judge, shard.now = partial(world.reading.told, process, key), world.loop.time
         shard.failed = partial(world.reading.failed, process, key)
-        shard.known = partial(world.reading.known_until, key)
+        shard.known = partial(world.person.known, key)
         shard.has_opened = partial(self._has_opened, key)
         if is_standby:
             source.turn(is_standby=True)

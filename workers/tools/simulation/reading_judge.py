@@ -81,9 +81,10 @@ class ReadingJudge:
         logs = world.all_logs()
         there, has = journal_cids(logs, *key), _cids(store)
         first = min((chain[0] for chain in journal_of(logs, *key)[0].values()), default=None)
-        is_this_journal = first.cid in has if first is not None else world.person.known(key).journal_end is not None
         last = store.position().last_offset
         here = process.readers.here.get(key)
+        said = world.person.known(key) if here is None else here.shard.said  # those who write may have said more since
+        is_this_journal = first.cid in has if first is not None else said.journal_end is not None
         # The shard asked when it opened: what the offset said that was lost since, nobody can tell now.
         may_have_been_told = here is not None and world.lost_offsets.get(key, -1.0) >= here.shard.opened_at
         if (
