@@ -597,6 +597,8 @@ class Fenced(Counts):
 async def test_one_that_is_fenced_again_and_again_says_so(delivery, monkeypatch):
     """As by another deployment of these journals: goes red when each does one thing in its turn, and both are ready."""
     monkeypatch.setattr(backoff, "LASTING_S", 2.0)
+    # One that only commits its position finds out with that, and the other one after it: far more often than LASTING_S.
+    monkeypatch.setattr("annals.agents.publishing.publisher.IDLE_COMMIT_S", 0.1)
     world = World("all")
     await world.subscribe("all", delivery=delivery)
     fought = 0
