@@ -280,7 +280,8 @@ class Deliveries:
 
     def upcoming(self, most: int) -> list[Row]:
         """Return what `take` would give next, not more than some; it stays where it is."""
-        return [row for row in islice(self._ready, min(most, self._most - self._in_flight)) if self.holds(row)]
+        may = max(0, self._most - self._in_flight)  # the limit may have been set below what is in flight
+        return [row for row in islice(self._ready, min(most, may)) if self.holds(row)]
 
     def newly_parked(self) -> list[Row]:
         """Return what was parked since this was last asked."""

@@ -96,6 +96,30 @@ async def test_records_are_made_of_no_more_events_than_there_is_room_for(monkeyp
     assert len(made) <= 10
 
 
+async def test_a_limit_below_what_is_in_flight_is_kept_to_once_that_is_answered():
+    """Goes red when no answer is taken by then: the subscription was paused for a defect, until the limit was raised."""
+    world = World("all")
+    world.journal.append([event for number in range(5) for event in chain(f"p-{number}", 1)])
+    await world.subscribe("all", **asked(max_in_flight=4))
+
+    async def is_told():
+        return "all" in world.counts.numbers or world.subscriptions.paused
+
+    async with world.shard() as shard:
+        async with world.publisher(shard):
+            await eventually(lambda: has(world, 4))
+        world.subscriptions.set("all", definition=asked(max_in_flight=1))
+        world.counts.numbers.clear()
+        async with world.publisher(shard):
+            await eventually(is_told)
+            for record in await world.received("all"):
+                await answer(world, record)
+            await eventually(lambda: has(world, 5))
+            await answer(world, (await world.received("all"))[4])
+            await eventually(lambda: nothing_is_left(world))
+    assert not world.subscriptions.paused
+
+
 async def test_what_is_nacked_comes_again_with_its_attempt_and_is_parked_after_the_last():
     world = World("all")
     ada = chain("p-1", 2)
