@@ -11,6 +11,7 @@ from reached import reached
 
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.following.shard import Shard
+from annals.topics.group_metadata import NOTHING_KNOWN
 from annals.workers.reading.watch import ReadingWatch
 from annals.workers.tools.simulation.history import run
 from annals.workers.tools.simulation.judged_records import MEMBERS, journal_cids
@@ -65,7 +66,7 @@ def test_rows_that_alone_tell_of_a_loss_may_go_where_the_offset_was_lost_behind_
     world.model.logs[world.names.events(kind), 0].truncate(1)
     world.lost_events = there - journal_cids(world.all_logs(), kind, 0)
     world.lost_offsets |= {} if lost_at is None else {(kind, 0): lost_at}
-    here = {(kind, 0): SimpleNamespace(shard=SimpleNamespace(opened_at=5.0))}
+    here = {(kind, 0): SimpleNamespace(shard=SimpleNamespace(opened_at=5.0, said=NOTHING_KNOWN))}
     process: Any = SimpleNamespace(number=1, readers=SimpleNamespace(here=here))
     world.reading.begun_anew(process, (kind, 0), store)
     world.loop.close()
