@@ -51,6 +51,8 @@ def until_ended(people: Scenario) -> Report:
     eventually(
         lambda: not people.records.has_open_transactions("events.person"), "all markers of the journal are written"
     )
+    # Who leads since a moment ago shows less than it has, until its followers have asked it.
+    eventually(lambda: not people.check().lost, "what was answered can be read", told=lambda: str(people.check()))
     return people.check()
 
 
