@@ -279,9 +279,8 @@ class Deliveries:
             self._time(row, now + self._retry.ack_timeout_ms)
 
     def upcoming(self, most: int) -> list[Row]:
-        """Return what `take` would give next, not more than some; it stays where it is."""
-        may = max(0, self._most - self._in_flight)  # the limit may have been set below what is in flight
-        return [row for row in islice(self._ready, min(most, may)) if self.holds(row)]
+        """Return what `take` would give next, not more than some; none where more are in flight than may be by now."""
+        return [row for row in islice(self._ready, min(most, max(0, self._most - self._in_flight))) if self.holds(row)]
 
     def newly_parked(self) -> list[Row]:
         """Return what was parked since this was last asked."""

@@ -97,7 +97,7 @@ async def test_records_are_made_of_no_more_events_than_there_is_room_for(monkeyp
 
 
 async def test_a_limit_below_what_is_in_flight_is_kept_to_once_that_is_answered():
-    """Goes red when no answer is taken by then: the subscription was paused for a defect, until the limit was raised."""
+    """Goes red when no answer is taken by then: the subscription was paused for a defect until the limit was raised."""
     world = World("all")
     world.journal.append([event for number in range(5) for event in chain(f"p-{number}", 1)])
     await world.subscribe("all", **asked(max_in_flight=4))
