@@ -44,7 +44,7 @@ class ReaderProcess:
         self._restarts = restarts
         self._reason = "the reading process is starting"
         self._writer: asyncio.StreamWriter | None = None
-        self._waiting: list[asyncio.Future[channel.Answer]] = []
+        self._asked: asyncio.Future[channel.Answer | None] | None = None
         self._was_started = False
         self._former_member: str | None = None
         self.url: str | None = None
@@ -56,17 +56,15 @@ class ReaderProcess:
         """Return why the child is not ready, and its metrics."""
         if self._writer is None:
             return [self._reason], []
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        channel.send(self._writer, channel.Ask())
-        try:
+        if self._asked is None:  # one that is held still would find a question of each probe in its socket
+            self._asked = asyncio.get_running_loop().create_future()
+            channel.send(self._writer, channel.Ask())
+        answer = None
+        with suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                answer = await waiting
-        except (TimeoutError, EOFError):
+                answer = await asyncio.shield(self._asked)
+        if answer is None:
             return ["the reading process does not answer"], []
-        finally:
-            if waiting in self._waiting:  # one that is held still would have another one at each probe
-                self._waiting.remove(waiting)
         return answer.reasons, answer.families
 
     async def run(self) -> None:
@@ -149,20 +147,20 @@ class ReaderProcess:
                 log.error("the reading process cannot start", reason=message.message)
                 self._reason = message.message
             else:
-                waiting, self._waiting = self._waiting, []
-                for each in waiting:
-                    if not each.done():
-                        each.set_result(message)
+                self._answer_all(message)
+
+    def _answer_all(self, answer: channel.Answer | None) -> None:
+        """Tell whoever waits what the child answered; None: it is gone."""
+        if self._asked is not None:
+            self._asked.set_result(answer)
+            self._asked = None
 
     async def _kill(self, process: asyncio.subprocess.Process) -> int:
-        """Close the channel to a child, fail the questions that wait for it, kill it if it runs; return its status."""
+        """Close the channel to a child, answer whoever waits for it, kill it if it runs; return its status."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            if not each.done():
-                each.set_exception(EOFError())
+        self._answer_all(None)
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
