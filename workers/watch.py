@@ -82,7 +82,8 @@ class Watch:
         self._clock = clock
         self._client: AIOKafkaClient | None = None
         self._is_outdated = False
-        self._blocked = BlockedPartitions()
+        self._blocked = BlockedPartitions(clock)
+        self._written = BlockedPartitions(clock)
         self._gone: set[str] = set()  # topics of commands of kinds that lack a topic
         self._leaders: dict[TopicPartition, int | None] = {}
         self.problem: str | None = None
@@ -92,6 +93,11 @@ class Watch:
         """Of which partitions nothing comes though there is something."""
         self.added: dict[str, str] = {}
         """By topic that has more partitions than at the start, a sentence with what to do."""
+
+    @property
+    def blocked(self) -> list[str]:
+        """Which journals and outcomes nobody can read to their ends, with what to do."""
+        return self._written.problems
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -139,7 +145,7 @@ class Watch:
         everything = [*shards, *journals.values(), *outcomes.values()]
         ends, stable, starts = await asyncio.gather(
             list_offsets(client, HIGH_WATERMARK, LAST, everything),
-            list_offsets(client, LAST_STABLE, LAST, shards),
+            list_offsets(client, LAST_STABLE, LAST, everything),
             list_offsets(client, HIGH_WATERMARK, FIRST, journals.values()),
         )
         now = self._clock.monotonic()
@@ -153,8 +159,9 @@ class Watch:
             shard.keep_position()
             labels = shard.place.kind, str(shard.place.partition)
             self._metrics.lag.labels(*labels).set(shard.lag(ends[where]))
-            self._metrics.blocked.labels(*labels).set(self._blocked.seconds(where, stable[where], ends[where], now))
+            self._metrics.blocked.labels(*labels).set(self._blocked.seconds(where, stable[where], ends[where]))
         self._leaders = leaders
+        self._written.note({where: stable[where] for where in (*journals.values(), *outcomes.values())}, ends)
         self.unfetched = self._shards.unfetched(stable, now)
         self._shards.measure()
 

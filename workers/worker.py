@@ -288,6 +288,7 @@ class Worker:
         problems += [
             *self._watch.gone,
             *self._watch.unfetched,
+            *self._watch.blocked,
             *self._watch.added.values(),
             *self._topic_watch.problems,
         ]

@@ -7,7 +7,6 @@ Behind a transaction that is open nothing is read: of a journal no event, of `pr
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -33,13 +32,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 INTERVAL_S: Final = 5.0
-PATIENCE_S: Final = 30.0  # no transaction of a worker lasts so long, also when the worker died
 ANSWER_WITHIN_S: Final = 10.0
 OF_NAMES: Final = ("subscribers", "acks", "parked", "deliveries", "timers", "rekeyed", "replays")
-REMEDY: Final = (
-    "It ends by its producer, or by the broker after that producer's transaction.timeout.ms. If it does not, "
-    "'kafka-transactions.sh find-hanging' finds it and 'abort' ends it."
-)
 
 
 class ReadingTopics:
@@ -98,12 +92,14 @@ class BlockedReading:
         self._topics = topics
         self._here = here
         self._gauge = blocked
-        self._clock = clock
-        self._known = BlockedPartitions()
+        self._known = BlockedPartitions(clock)
         self._told: set[TopicPartition] = set()
         self._client: AIOKafkaClient | None = None
-        self.problems: list[str] = []
+
+    @property
+    def problems(self) -> list[str]:
         """Where nothing is read any more, since when, with what to do: a sentence or more for each partition."""
+        return self._known.problems
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -112,7 +108,7 @@ class BlockedReading:
                 await self.look()
                 await asyncio.sleep(INTERVAL_S)
         finally:
-            self._tell({}, {}, {})
+            self._tell({}, {})
             await self._disconnect()
 
     async def look(self) -> None:
@@ -133,10 +129,7 @@ class BlockedReading:
         wheres = self._wheres(self._client)
         stable = await list_offsets(self._client, LAST_STABLE, LAST, wheres)
         ends = await list_offsets(self._client, HIGH_WATERMARK, LAST, wheres)
-        now = self._clock.monotonic()
-        self._known.keep(set(wheres))
-        blocked = {where: self._known.seconds(where, stable[where], ends[where], now) for where in wheres}
-        self._tell({where: seconds for where, seconds in blocked.items() if seconds >= PATIENCE_S}, stable, ends)
+        self._tell(stable, ends)
 
     def _wheres(self, client: AIOKafkaClient) -> list[TopicPartition]:
         """Return the partitions that this process rests on; those without a leader say nothing at present."""
@@ -150,27 +143,12 @@ class BlockedReading:
             )
         ]
 
-    def _tell(
-        self,
-        blocked: Mapping[TopicPartition, float],
-        stable: Mapping[TopicPartition, int],
-        ends: Mapping[TopicPartition, int],
-    ) -> None:
-        self.problems = []
+    def _tell(self, stable: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
+        blocked = self._known.note(stable, ends)
         for where, seconds in blocked.items():
-            since = (self._clock.now() - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-            self.problems.append(
-                f"{where.topic}-{where.partition} ends at offset {ends[where]} and can be read up to offset "
-                f"{stable[where]} only, since {since}: a transaction is open there. {REMEDY}"
-            )
             self._gauge.labels(*map(str, where)).set(seconds)
-            if where not in self._told:
-                log.error(
-                    "a transaction holds a partition up", topic=where.topic, partition=where.partition, at=stable[where]
-                )
         for where in self._told.difference(blocked):
             self._gauge.remove(*map(str, where))
-            log.info("a partition is read again", topic=where.topic, partition=where.partition)
         self._told = set(blocked)
 
     async def _disconnect(self) -> None:

@@ -1,5 +1,7 @@
 """A transaction that stays open on what is read is named by the readiness of `read`, and counted, until it ends.
 
+On journals and outcomes those who write them name it, too: whoever awaits an answer would wait, and nobody would fail.
+
 A transaction that is hung, of which a partition never got the marker, is the same to whoever reads.
 """
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.broker
 LONGEST_MS = 900_000  # that brokers allow
 SOON: dict[str, Any] = {
     **ONE_KIND,
-    "annals.workers.reading.blocked:PATIENCE_S": 1.0,
+    "annals.workers.kafka.read.blocked:PATIENCE_S": 1.0,
     "annals.workers.reading.blocked:INTERVAL_S": 0.5,
 }
 
@@ -55,11 +57,11 @@ def open_transaction(bootstrap: str, topics: Iterable[str]) -> Iterator[None]:
         producer.abort_transaction(60)
 
 
-def blocked(worker: GroupWorker) -> set[str]:
+def blocked(worker: GroupWorker, role: str = "read") -> set[str]:
     """The topics of which readiness says that a transaction is open."""
     told = worker.health() or []
     return {
-        reason.removeprefix("read: ").split("-0 ends at offset ")[0]
+        reason.removeprefix(f"{role}: ").split("-0 ends at offset ")[0]
         for reason in told
         if "a transaction is open there" in reason and "only, since 20" in reason and "find-hanging" in reason
     }
@@ -97,4 +99,14 @@ def test_a_transaction_that_stays_open_on_what_is_read_is_named_until_it_ends(cr
         worker.until(lambda: counted(worker, prefix) == topics, "so does the metric")
     worker.until(lambda: worker.health() == [], "ready again")
     worker.until(lambda: counted(worker, prefix) == set(), "nor is one in the metric")
+    assert worker.end() == 0
+
+
+def test_whoever_writes_what_a_transaction_holds_up_says_so_until_it_ends(crew: Group) -> None:
+    worker = crew.worker("one", SOON, ROLES="write").until_ready()
+    names = TopicNames(crew.settings.topic_prefix)
+    topics = {names.events("person"), names.outcomes("person")}
+    with open_transaction(crew.settings.bootstrap_servers, [*topics, names.commands("person")]):
+        worker.until(lambda: blocked(worker, "write") == topics, "readiness names each")
+    worker.until(lambda: worker.health() == [], "ready again")
     assert worker.end() == 0

@@ -57,11 +57,15 @@ def test_other_topics_are_not_looked_at(topic: str) -> None:
 
 def test_an_end_that_moves_is_not_blocked() -> None:
     """Transactions follow one another: there is always one open, and never the same."""
-    blocked = BlockedPartitions()
-    assert [blocked.seconds(WHERE, stable, stable + 1, 10.0 * stable) for stable in range(4)] == [0, 0, 0, 0]
-    assert blocked.seconds(WHERE, 3, 9, 45.0) == 15
-    assert blocked.seconds(WHERE, 9, 9, 46.0) == 0
-    assert blocked.seconds(WHERE, 9, 10, 50.0) == 0
+    clock = MemoryClock()
+    blocked = BlockedPartitions(clock)
+
+    def seconds(stable: int, end: int) -> float:
+        clock.advance(10)
+        return blocked.seconds(WHERE, stable, end)
+
+    assert [seconds(stable, stable + 1) for stable in range(4)] == [0, 0, 0, 0]
+    assert [seconds(3, 9), seconds(9, 9), seconds(9, 10), seconds(9, 12)] == [10, 0, 0, 10]
 
 
 async def test_it_is_named_once_it_lasts_longer_than_any_of_ours_and_no_more_when_it_ends() -> None:
