@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from annals.workers.settings.model import READ, Settings, SettingsError
+from annals.workers.settings.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +32,39 @@ def client_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
+class _OfFiles(ssl.SSLContext):
+    """A context whose connections each go by what the files say when they begin.
+
+    Certificates are renewed while a worker runs. With one that has expired each connection from then on is refused.
+    """
+
+    _files: Watched[ssl.SSLContext]
+
+    def __new__(cls, files: Watched[ssl.SSLContext]) -> Self:
+        made = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+        made._files = files
+        return made
+
+    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
+        self._files.look()
+        return self._files.value.wrap_bio(*arguments, **named)
+
+
 def ssl_context(settings: Settings) -> ssl.SSLContext:
-    """Return a context that checks the broker's name and certificate, with our own certificate if there is one."""
+    """Return a context that checks the broker's name and certificate, with our own certificate if there is one.
+
+    Files that changed are read again.
+    """
+    named = {
+        "ANNALS_SSL_CAFILE": settings.ssl_cafile,
+        "ANNALS_SSL_CERTFILE": settings.ssl_certfile,
+        "ANNALS_SSL_KEYFILE": settings.ssl_keyfile,
+    }
+    given = {variable: path for variable, path in named.items() if path is not None}
+    return _OfFiles(Watched(", ".join(given), list(given.values()), lambda: _context(settings)))
+
+
+def _context(settings: Settings) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if settings.ssl_cafile is not None:
         try:

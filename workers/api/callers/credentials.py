@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from annals.workers.api.callers.authentication import is_loopback
 from annals.workers.api.callers.jwks import JwksFile
 from annals.workers.api.callers.tokens import TokensFile
-from annals.workers.api.callers.watched import Watched
 from annals.workers.settings import SettingsError
+from annals.workers.settings.watched import Watched
 
 if TYPE_CHECKING:
     from annals.workers.api.callers.authentication import Tokens

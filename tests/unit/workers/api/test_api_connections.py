@@ -365,7 +365,7 @@ async def test_a_tls_that_is_not_agreed_on_in_time_is_closed():
 
 async def test_a_certificate_that_was_replaced_is_served_without_a_restart(tmp_path, monkeypatch):
     """Goes red where it is read at the start alone: a worker that runs for months serves one that has expired."""
-    monkeypatch.setattr("annals.workers.api.callers.watched.LOOK_S", 0.0)
+    monkeypatch.setattr("annals.workers.settings.watched.LOOK_S", 0.0)
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     for path in (certificate, key):
         path.write_bytes((TLS / "broker.pem").read_bytes())

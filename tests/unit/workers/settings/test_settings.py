@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pickle
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from annals.workers.settings import (
     warnings,
 )
 from annals.workers.settings.metadata import SettingMeta
+from certificates import certificate, new_key
 
 HUSH = "hush-hush"
 SASL = {"ANNALS_SECURITY_PROTOCOL": "SASL_SSL", "ANNALS_SASL_USERNAME": "ada", "ANNALS_SASL_PASSWORD": HUSH}
@@ -541,3 +543,27 @@ def test_a_wrong_value_is_not_shown_at_length() -> None:
 def test_no_value_is_more_than_refused(meta: SettingMeta, value: str) -> None:
     with suppress(SettingsError):
         load_settings({meta.name: value}, {})
+
+
+def test_a_connection_that_begins_goes_by_the_tls_files_as_they_are_or_were_when_good_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annals.workers.settings.watched.LOOK_S", 0.0)
+    authority, former = tmp_path / "authority.pem", certificate(new_key())
+    authority.write_bytes(former)
+    context = client_options(Settings(security_protocol="SSL", ssl_cafile=authority))["ssl_context"]
+
+    def believed() -> list[str]:
+        begun = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
+        return [each["serialNumber"] for each in begun.context.get_ca_certs()]
+
+    (before,) = believed()
+    authority.write_bytes(certificate(new_key()))
+    (after,) = believed()
+    assert after != before
+    authority.write_text("nothing of the kind")
+    assert believed() == [after]
+    authority.unlink()
+    assert believed() == [after]
+    authority.write_bytes(former)
+    assert believed() == [before]

@@ -14,12 +14,12 @@ from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from msgspec import Struct
 
-from annals.workers.api.callers import watched
 from annals.workers.api.callers.jwks import JwksFile
 from annals.workers.api.callers.tokens import TokensFile, parse
+from annals.workers.api.callers.watched import WatchedFile
 from annals.workers.api.http.answers import json_answer
 from annals.workers.api.http.routing import NoParameters, Route, Scope
-from annals.workers.settings import Settings, SettingsError
+from annals.workers.settings import Settings, SettingsError, watched
 from api_serving import Audit, serving
 
 SECRET = "correct horse"
@@ -187,7 +187,7 @@ async def test_a_changed_file_is_read_by_a_thread_and_nobody_is_judged_by_what_i
         assert len(threads) == 1 or reading.wait(30)
         return text
 
-    file = watched.WatchedFile("ANNALS_API_TOKENS_FILE", tokens, read)
+    file = WatchedFile("ANNALS_API_TOKENS_FILE", tokens, read)
     monkeypatch.setattr(watched, "LOOK_S", 0.0)
     tokens.write_text("new")
     asking = [asyncio.create_task(file.refresh()) for _ in range(3)]
