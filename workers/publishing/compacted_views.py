@@ -187,7 +187,7 @@ class _Rounds:
     def __init__(self) -> None:
         self._one_works = asyncio.Lock()
         self._begun = self._ended = self._failed = 0  # numbers of rounds
-        self._reason = ""
+        self._failure = UnreachableError()
 
     async def share(self, work: Callable[[], Awaitable[object]]) -> None:
         """Return when a round is done that began after this was asked."""
@@ -196,11 +196,13 @@ class _Rounds:
             if self._ended > came:
                 return
             if self._failed > came:
-                raise UnreachableError(self._reason)
+                raise type(self._failure)(str(self._failure))
             self._begun += 1
             try:
                 await work()
             except (KafkaError, UnreachableError, OSError, TimeoutError) as error:
-                self._failed, self._reason = self._begun, right_or_words(error, "Read")
+                is_told = isinstance(error, UnreachableError)
+                self._failure = error if is_told else UnreachableError(right_or_words(error, "Read"))
+                self._failed = self._begun
                 raise
             self._ended = self._begun

@@ -20,6 +20,7 @@ from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.clock import loop_time
 from annals.workers.kafka.connections import partitions_of
+from annals.workers.kafka.read.settled_ends import OpenTransactionError
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 
@@ -162,7 +163,7 @@ async def changed_by(make: Callable[[], W], change: Callable[[W], Awaitable[A]])
         try:
             return await change(writer)
         except (FencedError, UncertainError, UnreachableError) as error:
-            if attempt == ATTEMPTS - 1:
+            if attempt == ATTEMPTS - 1 or isinstance(error, OpenTransactionError):
                 raise Refused(503, "not_ready", f"the change may not have been made: {error}") from error
         finally:
             await writer.close()

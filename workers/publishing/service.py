@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from annals.agents.ports import UncertainError
 from annals.agents.publishing.administration import (
     Change,
     Refused,
@@ -36,6 +35,7 @@ from annals.agents.publishing.records import former_versions
 from annals.agents.waiting import all_of, together
 from annals.schemas.subscription import STREAM, UNLIMITED
 from annals.topics.catalog import SUBSCRIPTION_TOPIC_BYTES
+from annals.workers.kafka.write.failures import reaching
 from annals.workers.publishing.followed_writer import Answered, changed_by
 from annals.workers.publishing.kafka_subscriptions import KafkaSubscriptions
 from annals.workers.publishing.places import Places, connected
@@ -198,13 +198,13 @@ class SubscriptionService(KafkaSubscriptions):
 
         is_settled: see `Places`; how far a subscription is decides nothing where it is only paused, resumed or deleted.
         """
-        uncertain: list[Change] = []
+        written: list[Change] = []  # each may have been made, whatever was met then: its result is looked for
 
         async def made_by(writer: SubscriptionsWriter) -> Answered:
             client = await writer.fence()
             known = await read_known(client, self._names, self._views)
-            if uncertain and _is_made(uncertain[-1], known):
-                made = uncertain[-1]
+            if written and _is_made(written[-1], known):
+                made = written[-1]
             else:
                 places = Places(client, self._names, self._views, is_settled=is_settled)
                 await places.look_for(*map(self._names.events, self._deciders))
@@ -213,16 +213,13 @@ class SubscriptionService(KafkaSubscriptions):
                 if before is not None and made.record is before.record:  # it is left as it is
                     return await self._answered(places, before)
                 acks = await places.answered_until(made.record.definition.name) if made.begins else []
-                changes = [made]
-                try:
-                    await self._commit(writer, client, changes, acks)
-                except UncertainError:  # its result may be there
-                    uncertain.append(changes[-1])
-                    raise
+                written.append(made)
+                await self._commit(writer, client, written, acks)
+            with reaching("the brokers, of what was changed"):
                 known = await read_known(client, self._names, self._views)
-            kept = known.get(made.record.definition.name)
-            places = Places(client, self._names, self._views, is_settled=is_settled and not made.begins)
-            answered = await self._answered(places, kept or Kept(made.record, -1), made.begins)
+                kept = known.get(made.record.definition.name)
+                places = Places(client, self._names, self._views, is_settled=False)
+                answered = await self._answered(places, kept or Kept(made.record, -1), made.begins)
             return answered._replace(is_new=made.is_new)
 
         group = self._names.publishing_group(self._settings.app_id)
@@ -230,23 +227,23 @@ class SubscriptionService(KafkaSubscriptions):
             return await changed_by(lambda: SubscriptionsWriter(self._options, self._names, group), made_by)
 
     async def _commit(
-        self, writer: SubscriptionsWriter, client: AIOKafkaClient, changes: list[Change], acks: list[int]
+        self, writer: SubscriptionsWriter, client: AIOKafkaClient, written: list[Change], acks: list[int]
     ) -> None:
-        """Write the change that is in `changes`; what was written last is added to it.
+        """Write the last change of `written`; what is written in its place is added there.
 
         Where another definition holds from the ends of the journals, these are asked for once the topic shows that
         something is being written. Whoever publishes reads events, then waits for that: so nothing behind these ends
         is judged by the former definition.
         """
-        made = changes[-1]
+        made = written[-1]
         if made.was is None or (record_at := made.record_at) is None:
             await writer.commit(made.record, made.begins, acks)
             return
 
         async def at_the_ends() -> Record:
             ends = await Places(client, self._names, self._views).ends(list(self._deciders))
-            changes.append(made._replace(record=record_at(ends)))
-            return changes[-1].record
+            written.append(made._replace(record=record_at(ends)))
+            return written[-1].record
 
         await writer.commit(made.was, made.begins, acks, at_the_ends)
 

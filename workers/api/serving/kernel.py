@@ -195,7 +195,10 @@ class Kernel:
             answer = route.handler(call)
             return await (answer if route.is_stream else self._deadlines.within(call.deadline, answer))
         except OverdueError:
-            raise timed_out("this took longer than a request may") from None
+            late = "this took longer than a request may"
+            if route.method == "GET":
+                raise timed_out(late) from None
+            raise timed_out(f"{late}, and may have been done: look at what there is before you ask again") from None
         finally:
             CALL.reset(token)
 

@@ -9,6 +9,7 @@ from annals.agents.publishing.administration import Refused
 from annals.schemas.progress import LIVE, Progress
 from annals.workers.kafka.read import settled_ends
 from annals.workers.memory.cluster import MemoryCluster, Topic
+from annals.workers.publishing import compacted_views
 from annals.workers.publishing import service as services
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.reacting.service import ReactionService
@@ -17,6 +18,7 @@ from publishing import World
 from reactors import COUNTING
 
 WISH = {"kinds": ["person"]}
+ALLOWED_S = settled_ends.SETTLED_WITHIN_S
 NEW = replace(COUNTING, name="new")
 
 
@@ -75,6 +77,23 @@ async def test_a_subscription_is_changed_once_it_is_certain_how_far_it_is(world)
     with pytest.raises(Refused, match="a transaction has been open") as refused:
         await world.service.put("all", {**WISH, "types": ["PersonRenamed"]}, etag)
     assert refused.value.status == 503
+
+
+async def test_why_a_change_has_to_wait_is_told_before_its_request_has_taken_too_long(world, monkeypatch):
+    """Goes red when it is waited for twice, or for as long as a request may take: 504, and nothing of why."""
+    waits = []
+
+    async def waited(*what):
+        waits.append(what)
+        return await settled_bounds(*what)
+
+    settled_bounds = settled_ends.settled_bounds
+    monkeypatch.setattr(compacted_views, "settled_bounds", waited)
+    etag = (await world.service.get("all")).etag
+    with pytest.raises(Refused, match="a transaction has been open"):
+        await world.service.put("all", {**WISH, "types": ["PersonRenamed"]}, etag)
+    of_progress = [1 for _, wheres in waits if wheres[0].topic == "progress"]
+    assert sum(of_progress) * ALLOWED_S < Settings().api_timeout_s
 
 
 async def test_reactions_are_told_and_paused(world):

@@ -1,14 +1,16 @@
 """A change of a subscription is made as it is answered: whole, once, and with what it needs of former definitions."""
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import UncertainError
 from annals.agents.publishing.administration import Refused
 from annals.schemas.delivery import PARKED, Row, encode_row, row_key
-from annals.schemas.progress import Progress, encode_progress, progress_key
+from annals.schemas.progress import LIVE, Progress, encode_progress, progress_key
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read import settled_ends
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing import service as services
 from annals.workers.publishing.compacted_views import CompactedViews
@@ -16,9 +18,21 @@ from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import SubscriptionsWriter, read_known
 from annals.workers.settings import Settings
 from chained import chain
+from networks import Cut
 from publishing import World, shown
 
 LARGE = [{"exact": {f"a{number}{each}": "x" * 1_000 for number in range(20)}} for each in range(15)]  # 300 kB
+
+
+class CutOnce(Cut):
+    """A network that loses the next request once it is down."""
+
+    async def ask(self, request, serve):
+        """Answer, or lose one."""
+        was_down, self.is_down = self.is_down, False
+        if was_down:
+            raise KafkaConnectionError
+        return await super().ask(request, serve)
 
 
 @pytest.fixture
@@ -34,8 +48,8 @@ def world(monkeypatch):
     return made
 
 
-def service_of(world):
-    return SubscriptionService(Settings(), world.options(), REGISTRY)
+def service_of(world, network=None):
+    return SubscriptionService(Settings(), world.options(network), REGISTRY)
 
 
 async def known(world):
@@ -74,6 +88,39 @@ async def test_a_change_whose_answer_was_lost_is_answered_as_made(world, monkeyp
         uncertain_once(patched)
         await service_of(world).delete("all", changed.etag)
     assert (await known(world)).is_deleted
+
+
+async def test_a_change_that_cannot_be_read_back_at_first_is_answered_as_made(world, monkeypatch):
+    """Goes red when it is answered 503 although it was made, or tried again against its own result: 412, 404."""
+    network = CutOnce()
+    service, commit, lost = service_of(world, network), SubscriptionsWriter.commit, []
+
+    async def committed(self, *what):
+        await commit(self, *what)
+        lost.append(True)
+        network.is_down = len(lost) == 1
+
+    made = await service.put("all", {"kinds": ["person"]})
+    monkeypatch.setattr(SubscriptionsWriter, "commit", committed)
+    changed = await service.put("all", {"kinds": ["person"], "owner": "ada"}, made.etag)
+    assert (changed.is_new, changed.body["owner"]) == (False, "ada")
+    lost.clear()
+    await service.delete("all", changed.etag)
+    assert (await known(world)).is_deleted
+
+
+async def test_a_change_that_is_made_is_answered_while_a_reader_is_killed(world, monkeypatch):
+    """Goes red when it waits for the transaction that the reader leaves: it was 504 after half a minute, and made."""
+
+    async def killed(*_, **__):
+        await world.leave_open(LIVE, Progress(7))
+        monkeypatch.setattr(settled_ends, "SETTLED_WITHIN_S", 0.0)
+
+    service = service_of(world)
+    made = await service.put("all", {"kinds": ["person"]})
+    monkeypatch.setattr(services, "create_missing", killed)
+    changed = await service.put("all", {"kinds": ["person"], "owner": "ada"}, made.etag)
+    assert changed.body["owner"] == "ada"
 
 
 async def test_what_the_topic_does_not_take_is_refused_and_nothing_is_changed(world):

@@ -186,12 +186,15 @@ async def test_too_many_requests_are_told_when_to_come_back():
 
 
 async def test_a_request_that_takes_too_long_is_ended():
+    """Goes red when who asks for a change is not told that it may have been made."""
+
     async def slow(call):
         await asyncio.Event().wait()
 
-    async with serving([route(slow)], Settings(api_port=0, api_timeout_s=1)) as api:
-        status, _, problem = await api("GET", "/v1/x")
-        assert (status, problem["type"]) == (504, "urn:annals:problem:timeout")
+    async with serving([route(slow), route(slow, "POST")], Settings(api_port=0, api_timeout_s=1)) as api:
+        (status, _, asked), (changing, _, changed) = await asyncio.gather(api("GET", "/v1/x"), api("POST", "/v1/x"))
+        assert (status, asked["type"]) == (changing, changed["type"]) == (504, "urn:annals:problem:timeout")
+        assert [("may have been done" in problem["detail"]) for problem in (asked, changed)] == [False, True]
 
 
 async def test_an_administrative_call_is_recorded_before_it_is_done_and_before_it_is_answered():
