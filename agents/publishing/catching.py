@@ -10,6 +10,7 @@ import structlog
 
 from annals.agents.publishing.catch_up import CatchUp
 from annals.agents.publishing.delivering.shard import DeliveryShard
+from annals.agents.publishing.selection import wants_kind
 from annals.agents.waiting import all_of
 
 if TYPE_CHECKING:
@@ -121,22 +122,23 @@ class CatchingUp:
     def tell(self, roster: Roster) -> None:
         """Have it told of those that rest that nothing is unsettled, since no delivery shard says so.
 
-        What was said of deleted ones is forgotten.
+        What was said of those that nobody asks for any more is forgotten.
         """
         for each in roster.at_rest():
             if self._delivering is not None:
                 self._delivering.tell_rest(each.name)
-        self._forget_deleted(roster.known.values())
+        self._forget_unwanted(roster.known.values())
 
     async def notice(self, former: Mapping[str, Kept], known: Mapping[str, Kept]) -> None:
-        """End those whose subscriptions are others now; of deleted ones, forget also what was said."""
+        """End those whose subscriptions are others now; of those that want nothing more, forget also what was said."""
         changed = {name: kept for name, kept in known.items() if former.get(name) != kept}
         await self.stop(changed)
-        self._forget_deleted(changed.values())
+        self._forget_unwanted(changed.values())
 
-    def _forget_deleted(self, known: Iterable[Kept]) -> None:
+    def _forget_unwanted(self, known: Iterable[Kept]) -> None:
+        kind, partition = self._source.kind, self._source.partition
         for kept in known:
-            if kept.record.is_deleted:
+            if kept.record.is_deleted or not wants_kind(kept.record, kind, partition):
                 self._telemetry.deleted(kept.record.definition.name)
 
     def forget(self, name: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from annals.agents.publishing.cel import ExpressionError, compiled
-from annals.agents.publishing.selection import Subscribed, texts_of
+from annals.agents.publishing.selection import Subscribed, texts_of, wants_kind
 from annals.schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Roster:
         self._kind = kind
         self._partition = partition
         self._subscribed: dict[str, Subscribed] = {}
+        self._unwanting: set[str] = set()  # deleted ones that want nothing of this kind
         self._halted: dict[str, int] = {}
         self.known: Mapping[str, Kept] = {}
         self.own: dict[str, Progress] = {}
@@ -64,6 +65,12 @@ class Roster:
         failed: dict[str, str] = {}
         for name, kept in known.items():
             if self.known.get(name) == kept:
+                continue
+            self._unwanting.discard(name)
+            if kept.record.is_deleted:  # its record stays, and its filters would be compiled and kept for nobody
+                self._subscribed.pop(name, None)
+                if not wants_kind(kept.record, self._kind, self._partition):
+                    self._unwanting.add(name)
                 continue
             held = await compiled(texts_of(kept.record, self._kind))
             try:
@@ -164,7 +171,7 @@ class Roster:
         return not self._has_own(name) and self.is_running(name) and not self._subscribed[name].is_delivered
 
     def _wants(self, name: str) -> bool:
-        return name not in self._subscribed or self._subscribed[name].is_wanting
+        return self._subscribed[name].is_wanting if name in self._subscribed else name not in self._unwanting
 
     def _wanting(self) -> list[tuple[str, Subscribed]]:
         return [(name, each) for name, each in self._subscribed.items() if each.is_wanting]

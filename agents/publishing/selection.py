@@ -98,6 +98,12 @@ def _is_of(definition: Definition, kind: str) -> bool:
     return not definition.kinds or kind in definition.kinds
 
 
+def wants_kind(record: Record, kind: str, partition: int) -> bool:
+    """Whether any definition of a subscription wants events of a kind in a journal partition."""
+    former = (each.definition for each in record.former if partition < len(each.until.get(kind, ())))
+    return any(_is_of(definition, kind) for definition in (*former, record.definition))
+
+
 def texts_of(record: Record, kind: str) -> Iterator[str]:
     """Yield the expressions that judge events of a kind."""
     for definition in (*(former.definition for former in record.former), record.definition):

@@ -1,13 +1,17 @@
 """Large events, many or slow filters: whatever else the event loop has to do is done meanwhile."""
 
 import asyncio
+import gc
 from threading import Event
+from weakref import ref
 
 import pytest
+from msgspec.structs import replace
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.publishing import heavy
 from annals.agents.publishing.administration import compiled_filters, definition_of
+from annals.agents.publishing.cel import Expression
 from annals.agents.publishing.heavy import MOST_BYTES, OneByOne, select_in_turns
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.ports import Kept
@@ -15,6 +19,7 @@ from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.selection import Subscribed, select, wanted
 from annals.agents.reading.found import JournalEvent
 from annals.schemas.chain import read_block
+from annals.schemas.progress import Progress
 from annals.schemas.subscription import Definition, Former, Record
 from chained import sealed
 from following import until
@@ -120,6 +125,24 @@ async def test_filters_are_compiled_one_in_a_turn_where_a_publisher_takes_note_o
     assert failed == {}
     assert turns > 7
     assert roster.get("long").expressions == 7
+
+
+async def test_of_a_deleted_subscription_no_filter_is_kept_and_its_name_goes_on_from_where_it_is():
+    """Goes red when all that were ever deleted are compiled by each partition that opens, and kept: 100 KiB each."""
+    roster = Roster("person", 0)
+    kept = Kept(Record(Definition("long", filters=[{"cel": "data.name == 'kept'"}]), 1, {"person": [0]}), 0)
+    await roster.notice({"long": kept}, {}, is_first=False)
+    program = ref(Expression("data.name == 'kept'").program)
+    assert program() is not None
+    deleted = Kept(replace(kept.record, is_deleted=True, positions={"person": [7]}), 1)
+    await roster.notice({"long": deleted}, {}, is_first=False)
+    gc.collect()
+    assert program() is None
+    other = Kept(replace(deleted.record, definition=Definition("other", kinds=["policy"])), 2)
+    await roster.notice({"long": deleted, "other": other}, {}, is_first=False)
+    assert roster.leaving(Progress(7)) == {"long": Progress(7, None, 1)}
+    await roster.notice({"long": kept}, {}, is_first=False)
+    assert roster.get("long").expressions == 1
 
 
 async def test_so_they_are_where_somebody_puts_a_subscription():

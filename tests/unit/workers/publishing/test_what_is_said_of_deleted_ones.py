@@ -83,6 +83,18 @@ async def test_one_that_is_deleted_while_the_publisher_opens_has_none_either(mon
         await world.until_told("all")
 
 
+async def test_one_that_wants_a_kind_no_more_has_none_of_it():
+    """Goes red when the last lag that was told of the kind stays: nobody measures it again."""
+    world = Measured()
+    async with world.shard() as shard, world.publisher(shard):
+        await world.subscribe("live")
+        await world.until_told("live", "annals_publish_lag")
+        world.subscriptions.set("live", definition={"kinds": ["policy"]})
+        await world.until_told("live")
+        world.subscriptions.set("live", definition={"kinds": ["person"]})
+        await world.until_told("live", "annals_publish_lag")
+
+
 @pytest.mark.parametrize("is_deleted", [True, False])
 async def test_a_partition_that_leaves_leaves_no_gauges(is_deleted):
     world = Measured()
