@@ -141,7 +141,18 @@ class SubscriptionService(KafkaSubscriptions):
                 return made._replace(record=record)
             return made._replace(record=record, was=kept.record, record_at=record_at)
 
+        await self._until_settled(name)
         return await self._change(change)
+
+    async def _until_settled(self, name: str) -> None:
+        """Wait until it is certain how far a subscription is, before others are kept from making changes: it may last.
+
+        Raises:
+            Refused: it lasts too long (503).
+        """
+        async with connected(self._options, self._names.subscriptions, self._names.progress) as client:
+            if name in await read_known(client, self._names, self._views, is_settled=False):
+                await Places(client, self._names, self._views).passed(name, ())
 
     async def _require_versions(
         self, places: Places, definition: Definition, kept: Kept | None, begin: Positions

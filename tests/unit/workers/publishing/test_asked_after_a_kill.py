@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import asyncio
+
 import pytest
 
 from annals.agents.aggregates import REGISTRY
@@ -94,6 +96,21 @@ async def test_why_a_change_has_to_wait_is_told_before_its_request_has_taken_too
         await world.service.put("all", {**WISH, "types": ["PersonRenamed"]}, etag)
     of_progress = [1 for _, wheres in waits if wheres[0].topic == "progress"]
     assert sum(of_progress) * ALLOWED_S < Settings().api_timeout_s
+
+
+async def test_while_a_change_waits_others_make_theirs(world, monkeypatch):
+    """Goes red when it keeps the rest of its worker waiting, or those of others fence it again and again: 503."""
+    monkeypatch.setattr(settled_ends, "SETTLED_WITHIN_S", 3_600.0)
+    other_worker = SubscriptionService(Settings(), world.options(), REGISTRY)
+    changing = asyncio.create_task(world.service.put("all", {**WISH, "types": ["PersonRenamed"]}, "*"))
+    async with asyncio.timeout(30):
+        for service in (world.service, other_worker) * 2:
+            await asyncio.sleep(0.1)  # it has come to where it waits
+            assert (await service.pause("all")).body["status"] == "paused"
+            assert (await service.resume("all")).body["status"] == "active"
+        assert not changing.done()
+        await world.end_what_is_open()
+        assert (await changing).body["types"] == ["PersonRenamed"]
 
 
 async def test_reactions_are_told_and_paused(world):
