@@ -196,13 +196,13 @@ class _Rounds:
             if self._ended > came:
                 return
             if self._failed > came:
-                raise type(self._failure)(str(self._failure))
+                raise UnreachableError(str(self._failure))
             self._begun += 1
             try:
                 await work()
             except (KafkaError, UnreachableError, OSError, TimeoutError) as error:
-                is_told = isinstance(error, UnreachableError)
-                self._failure = error if is_told else UnreachableError(right_or_words(error, "Read"))
+                told = isinstance(error, UnreachableError)
+                self._failure = UnreachableError(str(error) if told else right_or_words(error, "Read"))
                 self._failed = self._begun
                 raise
             self._ended = self._begun

@@ -1,8 +1,7 @@
 """What is asked and decided while a killed reader's transaction is open: for half a minute, until others take over."""
 
-from dataclasses import replace
-
 import asyncio
+from dataclasses import replace
 
 import pytest
 
