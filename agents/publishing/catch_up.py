@@ -16,6 +16,7 @@ from annals.agents.publishing.failures import Failures
 from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt
+from annals.agents.reading.following.history import run_behind
 from annals.agents.reading.found import last_below
 from annals.agents.reading.ports import BrokenChainError, NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of
@@ -164,7 +165,8 @@ class CatchUp:
 
     async def _look(self) -> bool:
         """Take the next run; return whether there was any."""
-        run = await self._source.events_from(self._looked_at, self._pace.most)
+        done, looked_at = f"{self.subscribed.name}: published", Progress(self._looked_at, self._last)
+        run = await run_behind(self._source, done, looked_at, self._pace.most)
         if run.next_offset >= self._live():
             await self._write()
             self.has_reached = True

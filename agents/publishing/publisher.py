@@ -268,6 +268,7 @@ class Publisher:
         await self._notice(writer)
         there = await self._participants(writer)
         run = await self._next(there)
+        await require_history(self._source, f"{self._name}: published", self._live)  # as in `run_behind`
         if run.next_offset > self.position and not await self._roster.is_current(self._subscriptions):
             return True
         selected = await select_for(run.events, there, self.position, self._roster, self._decider)

@@ -281,9 +281,9 @@ class Reactor:
 
     async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""
-        await require_history(self._source, self._whose.done, self._progress)
         read_until = self._read_until()
         run = await self._source.events_from(self.position, 1 if self._singly else self._pace.most)
+        await require_history(self._source, self._whose.done, self._progress)  # as in `run_behind`
         reacted = await react(self._processes, run, self._progress, self._clock)
         fired = await self._fire(reacted, read_until)
         changes, position = self._processes.changes(), reacted.position

@@ -11,6 +11,7 @@ from annals.agents.publishing.delivering.machine import Wanted
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN
 from annals.agents.publishing.heavy import OneByOne
 from annals.agents.publishing.selection import CANNOT_GO_ON, again
+from annals.agents.reading.following.history import run_behind
 from annals.agents.reading.ports import RUN_EVENTS, NotIndexedError
 from annals.agents.waiting import in_turns
 from annals.schemas.cid import cid_text
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.selection import Subscribed
     from annals.agents.reading.found import JournalEvent, JournalRun
     from annals.schemas.delivery import Row
+    from annals.schemas.progress import Progress
     from annals.schemas.subscription import Retry
 
 
@@ -103,9 +105,14 @@ class Loader:
         """Whether more than a run of the journal is left to look at from a position on."""
         return self._source.status().offset - position > RUN_EVENTS
 
-    async def next_run(self, position: int, pace: Pace) -> JournalRun:
-        """Return the next events of the journal, as many as a transaction may look at, wanted or not."""
-        return await self._source.events_from(position, pace.part_of(RUN_EVENTS))
+    async def next_run(self, own: Progress, pace: Pace) -> JournalRun:
+        """Return the next events of the journal, as many as a transaction may look at, wanted or not.
+
+        Raises:
+            as `run_behind` does.
+        """
+        done = f"{self._subscribed.name}: looked for what to deliver"
+        return await run_behind(self._source, done, own, pace.part_of(RUN_EVENTS))
 
     async def wanted(self, source: JournalEvent) -> Wanted | None:
         """Return an event that the subscription wants, and keep its record until `clear`; None if it does not.

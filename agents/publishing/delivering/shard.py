@@ -330,7 +330,7 @@ class DeliveryShard:
 
     async def _offer_run(self, now: int) -> tuple[int, bytes | None]:
         cid = self.own.cid
-        run = await self._loader.next_run(self.own.position, self._pace)
+        run = await self._loader.next_run(self.own, self._pace)
         if run.next_offset > self.own.position and not await self._is_current():
             self.stop()  # another one begins, with what it is now
             return self.own.position, cid

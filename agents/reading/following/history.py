@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from annals.agents.ports import Clock
+    from annals.agents.reading.found import JournalRun
     from annals.agents.reading.ports import JournalSource
     from annals.schemas.progress import Progress
 
@@ -44,6 +45,21 @@ async def require_history(source: JournalSource, done: str, progress: Progress) 
         return
     if not await is_in_place(source, progress):
         raise StaleStateError(f"{done} up to offset {progress.position}, and another event is before it now")
+
+
+async def run_behind(source: JournalSource, done: str, progress: Progress, most: int) -> JournalRun:
+    """Return the next events behind a progress that names the last event before it, if it is known.
+
+    That is looked at once they are read: what was passed, and was no event, may have been cut off since, and events been
+    written in its place. They would be missed.
+
+    Raises:
+        as `require_history` does.
+    """
+    run = await source.events_from(progress.position, most)
+    if progress.cid is not None:
+        await require_history(source, done, progress)
+    return run
 
 
 async def until_read(
