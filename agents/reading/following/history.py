@@ -50,8 +50,8 @@ async def require_history(source: JournalSource, done: str, progress: Progress) 
 async def run_behind(source: JournalSource, done: str, progress: Progress, most: int) -> JournalRun:
     """Return the next events behind a progress that names the last event before it, if it is known.
 
-    That is looked at once they are read: what was passed, and was no event, may have been cut off since, and events been
-    written in its place. They would be missed.
+    That is looked at once they are read: what was passed, and was no event, may have been cut off since, and events
+    been written in its place. They would be missed.
 
     Raises:
         as `require_history` does.
