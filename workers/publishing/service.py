@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from annals.agents.ports import UncertainError
 from annals.agents.publishing.administration import (
     Change,
     Refused,
@@ -209,7 +210,7 @@ class SubscriptionService(KafkaSubscriptions):
 
         is_settled: see `Places`; how far a subscription is decides nothing where it is only paused, resumed or deleted.
         """
-        written: list[Change] = []  # each may have been made, whatever was met then: its result is looked for
+        written: list[Change] = []  # the last one is made, or may be: its result is looked for
 
         async def made_by(writer: SubscriptionsWriter) -> Answered:
             client = await writer.fence()
@@ -224,8 +225,13 @@ class SubscriptionService(KafkaSubscriptions):
                 if before is not None and made.record is before.record:  # it is left as it is
                     return await self._answered(places, before)
                 acks = await places.answered_until(made.record.definition.name) if made.begins else []
-                written.append(made)
-                await self._commit(writer, client, written, acks)
+                changes = [made]
+                try:
+                    await self._commit(writer, client, changes, acks)
+                except UncertainError:
+                    written.append(changes[-1])
+                    raise
+                written.append(changes[-1])
             with reaching("the brokers, of what was changed"):
                 known = await read_known(client, self._names, self._views)
                 kept = known.get(made.record.definition.name)
@@ -238,23 +244,23 @@ class SubscriptionService(KafkaSubscriptions):
             return await changed_by(lambda: SubscriptionsWriter(self._options, self._names, group), made_by)
 
     async def _commit(
-        self, writer: SubscriptionsWriter, client: AIOKafkaClient, written: list[Change], acks: list[int]
+        self, writer: SubscriptionsWriter, client: AIOKafkaClient, changes: list[Change], acks: list[int]
     ) -> None:
-        """Write the last change of `written`; what is written in its place is added there.
+        """Write the change that is in `changes`; what was written last is added to it.
 
         Where another definition holds from the ends of the journals, these are asked for once the topic shows that
         something is being written. Whoever publishes reads events, then waits for that: so nothing behind these ends
         is judged by the former definition.
         """
-        made = written[-1]
+        made = changes[-1]
         if made.was is None or (record_at := made.record_at) is None:
             await writer.commit(made.record, made.begins, acks)
             return
 
         async def at_the_ends() -> Record:
             ends = await Places(client, self._names, self._views).ends(list(self._deciders))
-            written.append(made._replace(record=record_at(ends)))
-            return written[-1].record
+            changes.append(made._replace(record=record_at(ends)))
+            return changes[-1].record
 
         await writer.commit(made.was, made.begins, acks, at_the_ends)
 

@@ -109,6 +109,22 @@ async def test_a_change_that_cannot_be_read_back_at_first_is_answered_as_made(wo
     assert (await known(world)).is_deleted
 
 
+async def test_of_two_who_make_the_same_at_once_one_is_told_that_it_made_it(world, monkeypatch):
+    """Goes red when whoever was fenced takes for its own what the other one made."""
+    commit, begun = SubscriptionsWriter.commit, []
+
+    async def committed(self, *what):
+        if not begun:
+            begun.append(True)
+            assert (await service_of(world).put("all", {"kinds": ["person"]})).is_new
+        await commit(self, *what)
+
+    monkeypatch.setattr(SubscriptionsWriter, "commit", committed)
+    with pytest.raises(Refused) as refused:
+        await service_of(world).put("all", {"kinds": ["person"]})
+    assert (refused.value.status, refused.value.code) == (412, "etag_missing")
+
+
 async def test_a_change_that_is_made_is_answered_while_a_reader_is_killed(world, monkeypatch):
     """Goes red when it waits for the transaction that the reader leaves: it was 504 after half a minute, and made."""
 
