@@ -10,6 +10,7 @@ What is gone is a loss, and the shard stops: to read on would publish another hi
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -77,7 +78,9 @@ class JournalCheck(Protocol):
     def doubt(self) -> None:
         """Believe no record that comes before the last one was looked for."""
 
-    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> bool:
+    async def settle(
+        self, position: Position, read_until: int, tell: Callable[[str], None], *, is_idle: bool = False
+    ) -> bool:
         """If there is doubt, see that what is known stands where it stood; see `Losses.settle`."""
 
 
@@ -162,18 +165,23 @@ class Losses:
         """Believe no record that comes before the last one was looked for: brokers were away, or another one leads."""
         self._is_doubted = True
 
-    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> bool:
+    async def settle(
+        self, position: Position, read_until: int, tell: Callable[[str], None], *, is_idle: bool = False
+    ) -> bool:
         """If there is doubt, see that what is known stands where it stood; waits for the brokers.
 
         read_until: the offset below which everything is read, markers behind the last record among it; tell: is told
-        what is waited for where they answer, and an empty text when that is over. Returns whether there was doubt: what
-        was passed behind the last record may have been cut off then, and others written in its place.
+        what is waited for where they answer, and an empty text when that is over; is_idle: nothing waits to be read.
+        Returns whether there was doubt: what was passed behind the last record may have been cut off then, and others
+        written in its place.
 
         Raises:
             StaleStateError: it does not; what that means, opening decides.
         """
         damage, was_doubted = "", self._is_doubted
         passed = self._hidden if self._hidden is not None and self._hidden.offset < read_until else None
+        if is_idle and passed is None:
+            await self._require_hidden()
         while self._is_doubted or passed is not None:
             try:
                 is_whole = position.last_offset < 0 or await self._is_at_its_place(position)
@@ -199,6 +207,16 @@ class Losses:
             if damage:
                 tell("")
         return was_doubted
+
+    async def _require_hidden(self) -> None:
+        """See that the journal still reaches behind what a transaction hides: that may be cut off together with it.
+
+        Raises:
+            StaleStateError: it does not.
+        """
+        with suppress(UnreachableError):
+            if self._hidden is not None and await self._journal.reach() <= self._hidden.offset:
+                raise StaleStateError("the journal ends before what a transaction hid: looking again")
 
     def _lost(self, end: int, known: str) -> LostEndError:
         return lost_end(self._kind, self._partition, end, f", and {known}", "read or published")
@@ -250,7 +268,9 @@ class Trusted:
     def doubt(self) -> None:
         """Do nothing: every record is believed."""
 
-    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> bool:
+    async def settle(
+        self, position: Position, read_until: int, tell: Callable[[str], None], *, is_idle: bool = False
+    ) -> bool:
         """Wait for nothing, and return that there was no doubt."""
-        del position, read_until, tell
+        del position, read_until, tell, is_idle
         return False

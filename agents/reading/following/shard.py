@@ -296,7 +296,7 @@ class Shard(Answers):
     async def _follow(self) -> None:
         fold = self._fold
         while fold is not None:
-            if await self._losses.settle(fold.position, self._offset(), self._tell):
+            if await self._losses.settle(fold.position, self._offset(), self._tell, is_idle=not len(self._queue)):
                 self._queue.begin(fold.position.offset)
             age_s, records = self._age_s(), self._queue.take(self._length.records)
             self._change_followers(fold)

@@ -34,6 +34,7 @@ TIMERS: Final = {"CounterOpened": ("open", 4.0), "CounterRenamed": ("name", 2.0)
 REACTED: Final = ": reacted up to offset "
 NEWER: Final = "run the newer release"
 AGAIN_S: Final = 5.0
+LATE_S: Final = 1.0  # a timer fires within this time of when it is due
 KEYS: Final[tuple[Key, ...]] = tuple((SOURCE, partition) for partition in range(PARTITIONS))
 
 
@@ -170,9 +171,9 @@ class ReactingJudge:
         return Quiet(cids, min(end, self._least_end.get(key, end)))
 
     def _now(self, key: Key) -> str:
-        """Return the time by the clock of who reacts to a partition."""
+        """Return up to when timers have fired: the time by the clock of who reacts to a partition, and some before."""
         (host,) = (each.host for each in self._world.processes if key in each.readers.reactors.here)
-        return _text(START + timedelta(seconds=self._world.loop.time() + host.clock_s))
+        return _text(START + timedelta(seconds=self._world.loop.time() + host.clock_s - LATE_S))
 
     def _most_ahead(self) -> timedelta:
         """Return how far ahead of the brokers' a host's clock can have been."""

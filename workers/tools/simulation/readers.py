@@ -64,6 +64,11 @@ class JudgedShard(Shard):
         """The offset of the last event that was acknowledged when it began to open; -1: of none."""
         return -1 if self.said.last is None else self.said.last.offset
 
+    @property
+    def last_cid(self) -> bytes:
+        """The CID of the last record that it read."""
+        return b"" if self._fold is None else self._fold.position.last_cid
+
     async def run(self) -> None:
         """Follow the journal until the task is cancelled."""
         await self._told(super().run())

@@ -285,6 +285,17 @@ async def test_a_lost_end_that_a_transaction_hid_stops_an_empty_store_though_no_
         assert "ends at offset 9" in await stopped(here)
 
 
+async def test_a_lost_end_that_a_transaction_hid_stops_an_empty_store_though_that_was_cut_off_too():
+    """Goes red when only a transaction's end makes it look: nothing more comes, and the shard is said to be well."""
+    journal, said = Cut(EVENTS[:4]), Said().last(5, EVENTS[5])
+    journal.open_behind = 5
+    async with running(shard(journal, said=said), journal) as here:
+        assert await here.until_offset(4, soon())
+        journal.open_behind = 0
+        look(here, journal)
+        assert "ends at offset 4" in await stopped(here)
+
+
 async def test_a_journal_that_was_restored_from_a_copy_is_read_anew():
     journal, stores, said = Cut([*EVENTS[:1], *EVENTS]), Stores(), Said()
     journal.records[1] = None  # a marker, which a copy lacks
