@@ -220,9 +220,11 @@ async def test_a_shard_that_waits_for_a_damaged_batch_is_named_in_readiness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Damaged(Trusted):
-        async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> bool:
+        async def settle(
+            self, position: Position, read_until: int, tell: Callable[[str], None], *, is_idle: bool = False
+        ) -> bool:
             tell("waiting: the record batch at offset 1 is damaged")
-            return await super().settle(position, read_until, tell)
+            return await super().settle(position, read_until, tell, is_idle=is_idle)
 
     async with process(tmp_path, monkeypatch) as (shards, _):
         monkeypatch.setattr("annals.workers.reading.shards.Losses", lambda *_: Damaged(Journal(EVENTS)))
