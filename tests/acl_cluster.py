@@ -69,10 +69,7 @@ class Cluster:
     def user(self, name: str, granted: Sequence[Right]) -> dict[str, str]:
         """The environment of a user who may do this and nothing else."""
         if name not in self._users:
-            credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4_096)
-            upsertion = UserScramCredentialUpsertion(name, credential, PASSWORD.encode())
-            for future in self._admin.alter_user_scram_credentials([upsertion]).values():
-                future.result(30)
+            self.set_password(name, PASSWORD)
             self._users.add(name)
         self.withdraw(name)
         bindings = {self._binding(name, right, operation) for right in granted for operation in right.operations}
@@ -80,6 +77,13 @@ class Cluster:
             future.result(30)
         self._until_known(name, len(bindings))
         return self.environment(ANNALS_SASL_USERNAME=name, ANNALS_SASL_MECHANISM="SCRAM-SHA-512")
+
+    def set_password(self, name: str, password: str) -> None:
+        """Have connections that begin from now on log in with this one."""
+        credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4_096)
+        upsertion = UserScramCredentialUpsertion(name, credential, password.encode())
+        for future in self._admin.alter_user_scram_credentials([upsertion]).values():
+            future.result(30)
 
     @contextlib.contextmanager
     def without(self, name: str, right: Right, operation: str) -> Iterator[None]:

@@ -257,7 +257,7 @@ class Reader:
             ReadingAssignor.of_one_reader(told, self.members),
             last,
         )
-        self._watch = ReadingWatch(self._settings.bootstrap_servers, client, shards, sources, self.metrics)
+        self._watch = ReadingWatch(self._options, client, shards, sources, self.metrics)
         self._blocked = BlockedReading(
             self._options,
             ReadingTopics(self._names, counts),

@@ -118,7 +118,7 @@ class Watch:
                 raise
             for shard in self._shards.all():
                 shard.acknowledged.doubt()
-            problem = await no_answer(self._client, self._servers, error)
+            problem = await no_answer(self._client, self._options, error)
             self._is_outdated = True
             if self.problem is None:
                 log.error("the broker does not answer", reason=problem, error=str(error))  # noqa: TRY400 - no trace

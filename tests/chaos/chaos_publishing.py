@@ -26,10 +26,10 @@ BUSY = 503  # of what brokers that start, or are busy, did not do in time
 Found = TypeVar("Found")
 
 
-def service_of(scenario: Scenario, partitions: int) -> SubscriptionService:
-    """What administers subscriptions to the kinds of a scenario."""
+def service_of(scenario: Scenario, partitions: int, copies: int = 1) -> SubscriptionService:
+    """What administers subscriptions to the kinds of a scenario. copies: of each topic."""
     given = {"bootstrap_servers": scenario.bootstrap, "topic_prefix": scenario.prefix, "partitions": str(partitions)}
-    settings = load_settings(given)
+    settings = load_settings(given | {"replication_factor": str(copies)})
     return SubscriptionService(settings, client_options(settings), {kind: REGISTRY[kind] for kind in scenario.kinds})
 
 

@@ -292,6 +292,24 @@ def test_a_journal_that_cannot_be_restored_is_accepted_only_with_its_loss(
     alone.start("c").until_ready()
 
 
+def test_a_loss_that_only_a_data_directory_knows_is_accepted_without_emptying_that(
+    alone: Scenario, chaos_broker: Broker
+) -> None:
+    alone.workers[0].end()
+    group = f"{alone.prefix}annals"
+    alone.admin.delete_consumer_groups([group])[group].result(30)
+    cut_under(alone, chaos_broker, "events.person", 30)
+    worker = alone.start("a")
+    stops(worker, "the store in the data directory says", "offset 38")
+    worker.end()
+    status, said = accept(alone)
+    assert (status, said["accepted"], len(said["missing"])) == (1, False, 5)
+    status, said = accept(alone, "--give-up")
+    assert (status, said["accepted"]) == (0, True)
+    alone.start("a").until_ready()
+    assert accept(alone, "--give-up")[1]["accepted"] is False
+
+
 def test_a_kept_head_that_is_missing_is_told(alone: Scenario) -> None:
     file = alone.folder / "kept.jsonl"
     file.write_text(json.dumps({"aggregate_id": "p-1", "head": cid_of(b"an event that nobody has")}))

@@ -105,8 +105,12 @@ class Comparison(NamedTuple):
         return not (self.missing or self.broken)
 
     def is_acceptable(self, *, give_up: bool) -> bool:
-        """Whether there is something to accept, and it may be; give_up: also without what is missing."""
-        return not self.matches and not self.broken and (self.is_whole or give_up)
+        """Whether there is something to accept, and it may be; give_up: also without what is missing.
+
+        Where the group's offset was lost it stops no worker, but what a worker or its data directory knows does.
+        """
+        may_stop = not self.matches or (self.known == NOTHING_KNOWN and bool(self.missing))
+        return may_stop and not self.broken and (self.is_whole or give_up)
 
     def as_json(self) -> dict[str, Any]:
         """Return it for `--json`."""
@@ -295,10 +299,12 @@ async def accept(deployment: Deployment, kind: str, comparison: Comparison) -> N
                 for name, topic in (("command", commands), ("outcome", names.outcomes(kind)))}  # fmt: skip
         start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
         is_sure = all(kept.values()) and known.journal_end is not None and comparison.next_command is not None
+        last_known = known.last.offset + 1 if known.last else 0
         metadata = GroupMetadata(
             comparison.end if is_sure else None,
             comparison.last,
-            max(comparison.known_until, known.accepted_until, known.last.offset + 1 if known.last else 0),
+            # its end, too: where nothing else is known, a worker must see that somebody decided
+            max(comparison.known_until, known.accepted_until, last_known, comparison.end),
             known.command if kept["command"] else None,
             known.outcome if kept["outcome"] else None,
             known.unsure_until,

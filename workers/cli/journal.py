@@ -83,7 +83,7 @@ def _lines(kind: str, found: Comparison, *, is_accepted: bool) -> list[str]:
         verdict = "broken: restore it"
     elif found.matches and found.is_whole:
         verdict = "nothing to accept"
-    elif found.matches:
+    elif not found.is_acceptable(give_up=True):
         verdict = "workers go on with it; find out why something is missing"
     elif found.is_whole:
         verdict = "would be accepted"

@@ -106,19 +106,20 @@ class _Client(AIOKafkaClient):
         return sorted(super().hosts, key=lambda each: SILENT.has(*each[:2]))
 
     async def bootstrap(self) -> None:
-        """Connect by the first of the addresses that somebody answers at.
+        """Connect by the first of the addresses that somebody answers at, and soon; if nobody does, wait for each.
 
         Raises:
-            KafkaConnectionError: nobody does.
+            KafkaConnectionError: nobody answers.
         """
         given: Any = self._bootstrap_servers  # type: ignore[has-type]  # aiokafka is untyped
         hosts = self.hosts
+        short = [(*each[:2], True) for each in hosts if len(hosts) > 1]
         try:
-            for host, port, _ in hosts:
-                self._bootstrap_servers = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
-                is_short = (host, port) != hosts[-1][:2]
-                if await SILENT.connected(host, port, self._bootstrapped(), is_short=is_short):
-                    return
+            for host, port, is_short in [*short, *((*each[:2], False) for each in hosts)]:
+                if is_short or not short or SILENT.has(host, port):  # others refused a moment ago
+                    self._bootstrap_servers = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+                    if await SILENT.connected(host, port, self._bootstrapped(), is_short=is_short):
+                        return
         finally:
             self._bootstrap_servers = given
         raise KafkaConnectionError(f"Unable to bootstrap from {hosts}")
@@ -192,7 +193,7 @@ class _Client(AIOKafkaClient):
         connecting, broker = super()._get_conn(node, group=group, **how), self.cluster.broker_metadata(node)
         if broker is None:
             return await connecting
-        is_short = bool(self._others())
+        is_short = SILENT.has(broker.host, broker.port) and bool(self._others())
         connection = await SILENT.connected(broker.host, broker.port, connecting, is_short=is_short)
         if connection is None:
             self.force_metadata_update()

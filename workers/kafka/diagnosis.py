@@ -21,10 +21,12 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from annals.agents.cancellation import is_task_cancelled
-from annals.workers.kafka.connections import words_of
+from annals.workers.kafka.connections import CLUSTER, words_of
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiokafka.client import AIOKafkaClient
 
     from annals.workers.settings import Settings
@@ -58,23 +60,46 @@ def right_or_words(error: BaseException, on_topics: str) -> str:
     return lacking_right(error, on_topics) or words_of(error)
 
 
-async def no_answer(client: AIOKafkaClient | None, servers: str, error: BaseException) -> str:
-    """Say which brokers do not answer, by id and address: of several, mostly one.
+async def no_answer(client: AIOKafkaClient | None, options: Mapping[str, Any], error: BaseException) -> str:
+    """Say which brokers do not answer, by id and address: of several, mostly one; or that they refuse the login.
 
-    client: one that knows them, and asks each at once; None: it was not connected. servers: what all are called.
+    client: one that knows them, and asks each at once; None: it was not connected. options: of a client.
     """
+    servers = options["bootstrap_servers"]
     brokers = [] if client is None else sorted(client.cluster.brokers(), key=lambda each: each.nodeId)
     what = f"no answer from the Kafka brokers at {servers}: {type(error).__name__}"
     if client is None or len(brokers) < 2:  # who is the only one needs no other name
-        return what
+        return await _refused(options) or what
     answers = await asyncio.gather(*(_is_answering(client, each.nodeId) for each in brokers))
     silent = [each for each, is_there in zip(brokers, answers, strict=True) if not is_there]
     if not silent:
         return f"the Kafka brokers at {servers} answer, and not to everything: {words_of(error)}"
     if len(silent) == len(brokers):
-        return what
+        return await _refused(options) or what
     named = ", ".join(f"{each.nodeId} at {each.host}:{each.port}" for each in silent)
     return f"no answer from Kafka broker {named} ({len(brokers) - len(silent)} of {len(brokers)} answer)"
+
+
+async def _refused(options: Mapping[str, Any]) -> str | None:
+    """Say that a broker refuses the login, or TLS, with what to do; None where no one of them says so at once."""
+    if CLUSTER in options:
+        return None
+    connecting = {name: value for name, value in options.items() if name != "bootstrap_servers"}
+    try:
+        async with asyncio.timeout(SILENT_S):
+            for server in options["bootstrap_servers"].split(","):
+                try:
+                    await _brokers(server, connecting)
+                except _LOGIN as error:
+                    return f"{_told(error, server, options)}, which are read when a worker starts"
+                except ssl.SSLError as error:
+                    return _told(error, server, options)
+                except (KafkaError, OSError):
+                    continue
+    except (TimeoutError, asyncio.CancelledError):
+        if is_task_cancelled():
+            raise
+    return None
 
 
 async def _is_answering(client: AIOKafkaClient, node: int) -> bool:
@@ -90,15 +115,15 @@ async def _is_answering(client: AIOKafkaClient, node: int) -> bool:
 
 async def why_unreachable(settings: Settings) -> str:
     """Return why the brokers do not answer as they should: at the first address that was given, or behind it."""
-    server = settings.bootstrap_servers.split(",")[0]
-    options = {name: value for name, value in client_options(settings).items() if name != "bootstrap_servers"}
+    server, given = settings.bootstrap_servers.split(",")[0], client_options(settings)
+    options = {name: value for name, value in given.items() if name != "bootstrap_servers"}
     try:
         async with asyncio.timeout(WITHIN_S):
             brokers = await _brokers(server, options)
     except (KafkaError, OSError, TimeoutError, asyncio.CancelledError) as error:
         if is_task_cancelled():
             raise
-        return _told(error, server, settings)
+        return _told(error, server, given)
     for broker in brokers:
         try:
             async with asyncio.timeout(WITHIN_S):
@@ -129,8 +154,8 @@ async def _brokers(server: str, options: dict[str, Any]) -> list[str]:
     return [f"{host}:{port}" for _, host, port, *_ in metadata.brokers]
 
 
-def _told(error: BaseException, server: str, settings: Settings) -> str:
-    protocol = settings.security_protocol
+def _told(error: BaseException, server: str, options: Mapping[str, Any]) -> str:
+    protocol = options["security_protocol"]
     if isinstance(error, _LOGIN):
         return (
             f"the Kafka broker at {server} refuses the login ({_words(error)}): check ANNALS_SASL_USERNAME, "
@@ -154,7 +179,7 @@ def _told(error: BaseException, server: str, settings: Settings) -> str:
             f"network, and whether the listener's protocol is ANNALS_SECURITY_PROTOCOL, which is {protocol}"
         )
     return (
-        f"no Kafka broker answers at {settings.bootstrap_servers} ({_words(error)}): start one with `annals broker`, "
+        f"no Kafka broker answers at {options['bootstrap_servers']} ({_words(error)}): start one with `annals broker`, "
         "or set ANNALS_BOOTSTRAP_SERVERS and the connection settings"
     )
 

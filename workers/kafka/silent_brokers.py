@@ -44,10 +44,13 @@ class SilentBrokers:
         return self._until.get((host, port), 0.0) > loop_time()
 
     async def connected(self, host: str, port: int, connecting: Awaitable[T | None], *, is_short: bool) -> T | None:
-        """Return what connecting to a broker brings; None: nothing. is_short: there are others to ask."""
+        """Return what connecting to a broker brings; None: nothing.
+
+        is_short: wait no longer than a connection takes to one that is there.
+        """
         began, found = loop_time(), None
         try:
-            async with asyncio.timeout(SOON_S if is_short and self.has(host, port) else None):
+            async with asyncio.timeout(SOON_S if is_short else None):
                 found = await connecting
         except (TimeoutError, KafkaConnectionError):
             pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -36,10 +36,15 @@ class ReadingWatch:
     """Keeps the gauges of reading, and the brokers' part of its readiness, up to date."""
 
     def __init__(
-        self, servers: str, client: AIOKafkaClient, shards: ReadingShards, sources: Sources, metrics: ReadingMetrics
+        self,
+        options: Mapping[str, Any],
+        client: AIOKafkaClient,
+        shards: ReadingShards,
+        sources: Sources,
+        metrics: ReadingMetrics,
     ) -> None:
-        """Take how the brokers are called, a client that is connected to them, and what is measured."""
-        self._servers = servers
+        """Take aiokafka options, a client that is connected by them, and what is measured."""
+        self._options = options
         self._client = client
         self._shards = shards
         self._sources = sources
@@ -75,14 +80,14 @@ class ReadingWatch:
                 raise
             for shard in shards.values():
                 shard.doubt()
-            problem = await no_answer(self._client, self._servers, error)
+            problem = await no_answer(self._client, self._options, error)
             if self.problem is None:
                 log.error("the broker does not answer", reason=problem, error=str(error))  # noqa: TRY400 - no trace
             self.problem = problem
             self.unfetched = []
         else:
             if self.problem is not None:
-                log.info("the broker answers again", servers=self._servers)
+                log.info("the broker answers again", servers=self._options["bootstrap_servers"])
             self.problem = None
         self._metrics.broker_up.set(self.problem is None)
         for shard in self._shards.all():

@@ -160,10 +160,7 @@ class Broker:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             lock = (self.data_dir / "lock").open("wb")
         except OSError as error:
-            raise BrokerError(
-                f"the data folder {self.data_dir} cannot be written to ({error.strerror}): "
-                "name another one with --data-dir"
-            ) from None
+            raise self._unwritable(error) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -172,6 +169,11 @@ class Broker:
                 f"another broker uses {self.data_dir}: stop it first, or name another folder with --data-dir"
             ) from None
         return lock
+
+    def _unwritable(self, error: OSError) -> BrokerError:
+        return BrokerError(
+            f"the data folder {self.data_dir} cannot be written to ({error.strerror}): name another one with --data-dir"
+        )
 
     def _start(self, java: Path, jars: list[Path], fixed: int) -> None:
         ports = find_ports(fixed, self._advertised_port)
@@ -196,7 +198,11 @@ class Broker:
 
     def _write_config(self, ports: Ports) -> Path:
         config = self.data_dir / "broker.properties"
-        config.write_text(as_properties_file(broker_properties(self.data_dir / "kafka", ports, self._properties)))
+        properties = as_properties_file(broker_properties(self.data_dir / "kafka", ports, self._properties))
+        try:
+            config.write_text(properties)
+        except OSError as error:  # a full disk has room for a lock, which is empty
+            raise self._unwritable(error) from None
         return config
 
     def _await_ready(self, process: subprocess.Popen[bytes], ports: Ports) -> None:

@@ -19,6 +19,7 @@ from annals.agents.reading.ports import BrokenChainError
 from annals.agents.waiting import ended
 from annals.schemas.journal_reader import GapError
 from annals.topics.group_metadata import NOTHING_KNOWN
+from annals.workers.kafka.connections import CLUSTER
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.memory.client import Cluster
 from annals.workers.reading.acknowledged import KafkaAcknowledged
@@ -162,7 +163,8 @@ class Readers:
         self._process = process
         self._group = group
         self._clock = clock
-        client: Any = Cluster(world.model, self.network).client()
+        cluster = Cluster(world.model, self.network)
+        client: Any = cluster.client()
         client.cluster = Leaders(world)
         self._client = client
         self._turns = asyncio.Semaphore(1)
@@ -172,7 +174,8 @@ class Readers:
         here: Any = self
         group_of: Any = sources
         measured: Any = metrics
-        self._watch = ReadingWatch("memory", self._client, here, group_of, measured)
+        options = {CLUSTER: cluster, "bootstrap_servers": "memory"}
+        self._watch = ReadingWatch(options, self._client, here, group_of, measured)
 
     async def watch(self) -> None:
         """Look at the journals each second."""

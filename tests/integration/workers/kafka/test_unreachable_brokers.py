@@ -57,19 +57,27 @@ async def test_brokers_that_have_another_address_are_found_at_one_that_was_given
     await client.close()
 
 
+FOR_EVER_MS = 10**9
+
+
 class Door:
-    """A way to a broker. answers: so many go through on each connection, the rest is kept; open: its connections."""
+    """A way to a broker. answers: so many go through on each connection, the rest is kept; open: its connections.
+
+    keeps: the connections of which that holds; all go through on the later ones.
+    """
 
     def __init__(self, address: str) -> None:
         self._host, _, self._port = address.rpartition(":")
         self.answers = 1 << 30
+        self.keeps = 1 << 30
         self.taken = 0
         self.open = 0
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.taken, self.open = self.taken + 1, self.open + 1
         theirs, ours = await asyncio.open_connection(self._host, int(self._port))
-        answering = asyncio.create_task(self._answer(theirs, writer))
+        is_held = self.taken <= self.keeps
+        answering = asyncio.create_task(self._answer(theirs, writer, is_held=is_held))
         try:
             while said := await reader.read(1 << 16):
                 ours.write(said)
@@ -79,13 +87,13 @@ class Door:
             for each in (writer, ours):
                 each.close()
 
-    async def _answer(self, theirs: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, theirs: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_held: bool) -> None:
         number = 0
         while True:
             size = await theirs.readexactly(4)
             answer = await theirs.readexactly(int.from_bytes(size, "big"))
             number += 1
-            if number <= self.answers:
+            if number <= self.answers or not is_held:
                 writer.write(size + answer)
 
 
@@ -197,3 +205,41 @@ async def test_a_given_address_that_one_client_found_silent_no_other_one_asks_at
             await begin()
         assert silent.taken == 1
         await until(lambda: silent.open == 0)
+
+
+@pytest.fixture
+async def silent(bootstrap: str) -> AsyncIterator[tuple[Door, int]]:
+    """A door that nothing comes out of, and its port."""
+    made = Door(bootstrap)
+    made.answers = 0
+    async with await asyncio.start_server(made.take, "127.0.0.1", 0) as server:
+        (_, port), *_ = (each.getsockname() for each in server.sockets)
+        yield made, port
+
+
+async def test_a_given_address_where_nobody_answers_keeps_nobody_from_the_next(
+    silent: tuple[Door, int], bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes red when the first one waits there as long as a request may take: here for ever."""
+    monkeypatch.setattr(silent_brokers, "SOON_S", 0.2)
+    door, port = silent
+    options = {"bootstrap_servers": f"127.0.0.1:{port},{bootstrap}", "request_timeout_ms": FOR_EVER_MS}
+    async with asyncio.timeout(WITHIN_S):
+        while not door.taken:
+            client = await connect(options, [])
+            await client.close()
+        await until(lambda: door.open == 0)
+
+
+async def test_given_addresses_that_are_all_slow_are_waited_for(
+    silent: tuple[Door, int], bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes red when those that took longer than a connection does are given up."""
+    monkeypatch.setattr(silent_brokers, "SOON_S", 0.2)
+    door, port = silent
+    door.keeps = 1
+    options = {"bootstrap_servers": f"127.0.0.1:{port},127.0.0.1:{NOBODY}", "request_timeout_ms": FOR_EVER_MS}
+    async with asyncio.timeout(WITHIN_S):
+        client = await connect(options, [])
+        await client.close()
+    assert door.taken == 2

@@ -20,6 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from annals.workers.tools.broker import Broker, BrokerError
 from annals.workers.tools.broker.errors import PortTakenError
+from full_disk import full_beyond
 from processes import BACK_SOON
 
 pytestmark = pytest.mark.broker
@@ -221,6 +222,12 @@ def test_a_data_folder_that_cannot_be_one_is_named(tmp_path: Path, cache_dir: Pa
     (tmp_path / "file").touch()
     with pytest.raises(BrokerError, match=r"file cannot be written to \(.*\): name another one with --data-dir"):
         Broker(tmp_path / "file", cache_dir=cache_dir).start()
+
+
+def test_a_data_folder_on_a_full_disk_is_named(tmp_path: Path, cache_dir: Path | None) -> None:
+    said = rf"the data folder {tmp_path} cannot be written to \(.*\): name another one with --data-dir"
+    with full_beyond(0), pytest.raises(BrokerError, match=said):
+        Broker(tmp_path, cache_dir=cache_dir).start()
 
 
 def test_a_data_folder_that_kafka_cannot_read_is_named_with_its_words(tmp_path: Path, cache_dir: Path | None) -> None:

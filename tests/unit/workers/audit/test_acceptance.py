@@ -7,7 +7,7 @@ from aiokafka.structs import TopicPartition
 
 from annals.schemas.cid import cid_text
 from annals.schemas.outcome import ACCEPTED
-from annals.topics.group_metadata import EventAt, GroupMetadata
+from annals.topics.group_metadata import EventAt, GroupMetadata, decode_metadata
 from annals.topics.names import TopicNames
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.audit.acceptance import Comparison, Deployment, accept, compare
@@ -69,6 +69,25 @@ async def test_headers_that_differ_from_their_block_hinder_nothing() -> None:
     assert (found.matches, found.broken, found.is_acceptable(give_up=True)) == (False, [], True)
     await accept(Deployment({CLUSTER: Cluster(model)}, NAMES, NAMES.group("annals")), "person", found)
     assert (await compared(model, [])).matches
+
+
+async def test_a_loss_that_kept_heads_alone_tell_is_accepted_once() -> None:
+    """The group's offset and the outcomes are gone as well: what a worker or its store knows stops it all the same."""
+    model, (first, second) = topics(), chain("p-1", 2)
+    await commit(model, first, 1)
+    await commit(model, second, 2)
+    model.logs[EVENTS, 0].truncate(2)
+    model.logs[OUTCOMES, 0].truncate(0)
+    group = NAMES.group("annals")
+    model.groups[group].committed.clear()
+    found = await compared(model, [first, second])
+    assert [each.cid for each in found.missing] == [cid_text(second.cid)]
+    assert [found.is_acceptable(give_up=each) for each in (False, True)] == [False, True]
+    await accept(Deployment({CLUSTER: Cluster(model)}, NAMES, group), "person", found)
+    _, metadata = model.groups[group].committed[COMMANDS, 0]
+    assert decode_metadata(metadata).accepted_until > 0
+    again = await compared(model, [first, second])
+    assert (len(again.missing), again.is_acceptable(give_up=True)) == (1, False)
 
 
 async def test_a_kept_head_whose_record_is_there_and_does_not_count_is_missing() -> None:

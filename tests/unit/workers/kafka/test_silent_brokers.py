@@ -18,7 +18,8 @@ from annals.workers.telemetry import Metrics
 from annals.workers.watch import Watch
 from annals.workers.writing.shards import Shards
 
-ALL = "a:9092,b:9092,c:9092"
+ALL = "127.0.0.1:1,127.0.0.2:1,127.0.0.3:1"
+OPTIONS = {"bootstrap_servers": ALL, "security_protocol": "PLAINTEXT"}
 PORTS = {1: 9101, 2: 9102, 3: 9103}
 
 
@@ -58,19 +59,19 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["one is silent", "two do not answer", "none answers", "it is the only one", "not connected"],
 )
 async def test_who_does_not_answer_is_named(client: Any, said: str) -> None:
-    assert await no_answer(client, ALL, TimeoutError()) == said
+    assert await no_answer(client, OPTIONS, TimeoutError()) == said
 
 
 async def test_where_all_answer_what_they_lack_is_told() -> None:
     """Goes red when all are said to be silent, because one partition has no leader."""
     client: Any = Client(set(), set())
-    said = await no_answer(client, ALL, LeaderNotAvailableError("events.person-0 has no leader at present"))
+    said = await no_answer(client, OPTIONS, LeaderNotAvailableError("events.person-0 has no leader at present"))
     assert said == f"the Kafka brokers at {ALL} answer, and not to everything: events.person-0 has no leader at present"
 
 
 async def test_whoever_is_cancelled_meanwhile_ends() -> None:
     client: Any = Client(set(), {1})
-    asking = asyncio.create_task(no_answer(client, ALL, TimeoutError()))
+    asking = asyncio.create_task(no_answer(client, OPTIONS, TimeoutError()))
     await asyncio.sleep(0)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -98,7 +99,7 @@ async def test_a_watch_names_it_also_where_it_connects_anew_and_asks_that_one_fi
     monkeypatch.setattr(Watch, "_count", count)
     metrics, clock = Metrics(), SystemClock()
     shards = Shards(Settings(), {}, {}, {}, 1, Sources(), metrics, clock, {})
-    watching = Watch({"bootstrap_servers": ALL}, {}, {}, shards, metrics, clock)
+    watching = Watch(OPTIONS, {}, {}, shards, metrics, clock)
     said = []
     for _ in range(2):
         await watching._look()

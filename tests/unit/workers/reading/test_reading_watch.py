@@ -53,7 +53,8 @@ class Scene:
         self.unfetched: list[str] = []
 
     async def begin(self) -> None:
-        self.client = await connect({CLUSTER: Cluster(self.model, self.network)}, [])
+        options = {CLUSTER: Cluster(self.model, self.network), "bootstrap_servers": "here:9092"}
+        self.client = await connect(options, [])
         shards: Any = SimpleNamespace(
             all=lambda: [self.shard],
             standing=SimpleNamespace(all=lambda: [self.standby]),
@@ -62,7 +63,7 @@ class Scene:
         )
         self.model.logs[WHERE.topic, 1] = self.model.logs[WHERE]  # the standby's, alike
         sources: Any = SimpleNamespace(refresh=self.refresh, unfetched=lambda ends, now: list(self.unfetched))
-        self.watch = ReadingWatch("here:9092", self.client, shards, sources, ReadingMetrics())
+        self.watch = ReadingWatch(options, self.client, shards, sources, ReadingMetrics())
 
     def refresh(self) -> None:
         self.refreshed += 1
