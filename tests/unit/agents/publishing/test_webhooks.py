@@ -293,14 +293,26 @@ def test_a_range_permits_just_its_addresses():
         "ftp://x/", "https:///x", "https://", "//x", "x", "https://u@x/", "https://u:p@x/", "https://x/#f", "https://x#",
         "https://x:0/", "https://x:65536/", "https://x:/", "https://x:²/", "https://x y/", "https://ä/", "https://x\\@y/",
         "https://127.1/", "https://2130706433/", "https://0x7f.1/", "https://0177.0.0.1/", "https://x.0x7f/",
-        "https://[::1", "https://[fe80::1%25eth0]/", "https://x..y/", "https://x/\n", "https://x/ä", "HTTPS//x",
+        "https://[::1", "https://[:::]/",
+        "https://[fe80::1%25eth0]/", "https://x..y/", "https://x/\n", "https://x/ä", "HTTPS//x",
     ],
 )  # fmt: skip
 def test_what_is_no_url_of_a_webhook(url):
     assert url_problem(url) is not None
 
 
-@pytest.mark.parametrize("url", ["https://x/", "https://x", "http://x.example:8080/a?b=c", "https://[2a00::1]:443/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://x/",
+        "https://x",
+        "http://x.example:8080/a?b=c",
+        "https://[2a00::1]:443/",
+        "https://8.8.8.8/",
+        "https://x:1/",
+        "https://x:65535/",
+    ],
+)
 def test_what_is_one(url):
     assert url_problem(url) is None
 
