@@ -37,11 +37,19 @@ MODULES: Final = {
     "agents/deciding/machine.py": ("test_machine.py",),
     "agents/due_index.py": ("test_due_index.py",),
     "agents/publishing/delivering/back_off.py": ("test_deliveries.py",),
+    "agents/publishing/members.py": ("test_members.py",),
+    "agents/publishing/share.py": ("test_share.py",),
+    "agents/publishing/webhooks/circuit.py": ("test_webhooks.py",),
+    "agents/publishing/webhooks/signatures.py": ("test_webhooks.py",),
+    "agents/publishing/webhooks/verdicts.py": ("test_webhooks.py",),
+    "agents/reading/keeping/recent_events.py": ("test_recent_events.py",),
+    "agents/reading/snapshots/policy.py": ("test_snapshot_policy.py",),
     "agents/reacting/processes.py": ("test_processes.py",),
     "agents/writing/shards/command_queue.py": ("test_command_queue.py", "test_shard.py"),
     "agents/writing/batches/decision_plan.py": ("test_batch.py", "test_shard.py"),
     "schemas/journal_reader.py": ("test_journal_reader.py",),
     "schemas/progress.py": ("test_progress.py",),
+    "schemas/webhook_url.py": ("test_webhooks.py",),
     "topics/keys.py": ("test_topic_keys.py",),
 }
 # In these modules `|` stands in annotations alone, which nothing evaluates.
@@ -56,19 +64,19 @@ def main(modules: list[str]) -> int:
         print(f"no tests are named for {', '.join(unknown)}: add them to MODULES in bench/mutants.py")
         return 2
     judged = JUDGED.read_text()
-    found = []
+    survived, unjudged = 0, 0
     with tempfile.TemporaryDirectory(prefix="annals-mutants-") as folder:
         copy = Path(folder)
         for name in COPIED:
             source = ROOT / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name, **_links(source))
         for module in modules or list(MODULES):
-            found += survivors_of(copy, module)
-    new = [line for line in found if line not in judged]
-    for line in found:
-        print(f"{'NEW ' if line in new else '    '}{line}")
-    print(f"{len(found)} mutants survived, {len(new)} of them are not judged in bench/MUTANTS.md")
-    return 1 if new else 0
+            for line in survivors_of(copy, module):
+                is_new = line not in judged
+                survived, unjudged = survived + 1, unjudged + is_new
+                print(f"{'NEW ' if is_new else '    '}{line}", flush=True)
+    print(f"{survived} mutants survived, {unjudged} of them are not judged in bench/MUTANTS.md")
+    return 1 if unjudged else 0
 
 
 def survivors_of(copy: Path, module: str) -> list[str]:

@@ -28,7 +28,7 @@ class TurnLength:
             self.records = min(TURN_RECORDS, 2 * self.records)
 
 
-def length_of_turn(records: Sequence[R], most: int = TURN_RECORDS) -> int:
+def length_of_turn(records: Sequence[R], most: int) -> int:
     """Return how many of these records are one turn: at least one."""
     size = 0
     for number, record in enumerate(records[:most]):

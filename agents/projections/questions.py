@@ -113,21 +113,6 @@ def _may_read(row: Any, reader: str) -> bool:
     return row.confidentiality == "public" or reader in {row.owner, *row.authors, *row.access}
 
 
-def locations(rows: Iterable[Any], under: str) -> list[Any]:
-    """locations: what lies under a location, at any depth? A ring of parents is walked once."""
-    children: dict[str | None, list[Any]] = {}
-    for row in rows:
-        children.setdefault(row.parent_id, []).append(row)
-    found: dict[str, Any] = {}
-    waiting = [under]
-    while waiting:
-        for row in children.get(waiting.pop(), ()):
-            if row.aggregate_id not in found and row.aggregate_id != under:
-                found[row.aggregate_id] = row
-                waiting.append(row.aggregate_id)
-    return in_order(found.values())
-
-
 def organizations(rows: Iterable[Any], name: str) -> list[Any]:
     """organizations: which active ones have this name, as a whole and without regard to case?"""
     return in_order(row for row in rows if row.status == "active" and row.name.casefold() == name.casefold())

@@ -338,5 +338,5 @@ class RoutedShard:
             raise NotHereError(f"{self.kind}-{self.partition} has gone to another worker") from error
 
     async def _ask_there(self, member: Member, question: Question, deadline: float, *, standby: bool = False) -> Told:
-        ask = partial(self._shards.peers.ask, standby=True) if standby else self._shards.peers.ask
-        return Told(*await ask(member, self.kind, self.partition, question, deadline))
+        told = await self._shards.peers.ask(member, self.kind, self.partition, question, deadline, standby=standby)
+        return Told(*told)

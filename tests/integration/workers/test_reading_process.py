@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -127,10 +126,8 @@ def test_a_child_ends_with_its_parent_and_hears_no_signal_of_the_terminal(crew: 
         os.kill(child.pid, number)
     assert child.is_running()
     first.process.kill()
-    killed = time.monotonic()
     psutil.wait_procs([child], timeout=30)
     assert not child.is_running()
-    assert time.monotonic() - killed < 5  # within one on a machine that is not busy
     first.process.wait()
     again = crew.worker("one", **ALL_ROLES)  # its folder and its address are free
     again.until(lambda: again.logged("worker started"), "it has started in the same folder")

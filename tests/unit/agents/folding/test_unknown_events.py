@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,9 +9,9 @@ import pytest
 from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
-from annals.agents.ports import StoppedError
+from annals.agents.ports import JournalRecord, StoppedError
 from annals.schemas.chain import seal
-from annals.schemas.cid import cid_text
+from annals.schemas.cid import cid_of, cid_text
 from annals.workers.stores.memory import MemoryStore
 from lacking import LACKING
 from leaving import LEAVING
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 LATER = {"urn:annals:schema:person:PersonRegistered:2": "0.9.0"}
 
 
-def record(type_name: str, version: int, data: dict[str, Any]) -> Any:
+def record(type_name: str, version: int, data: dict[str, Any]) -> JournalRecord:
     at = "2026-11-21T09:30:00.123456Z"
-    block, cid = seal(
+    block, _ = seal(
         kind="person",
         aggregate_id="p-1",
         version=1,
@@ -39,10 +38,10 @@ def record(type_name: str, version: int, data: dict[str, Any]) -> Any:
         actor=None,
         data=data,
     )
-    return SimpleNamespace(offset=7, key=b"p-1", value=block, cid=cid_text(cid))
+    return JournalRecord(7, b"p-1", block)
 
 
-def stopped(event: Any, releases: Any = None) -> str:
+def stopped(event: JournalRecord, releases: Any = None) -> str:
     decider = REGISTRY["person"]
     working_set = WorkingSet(decider, MemoryStore(), AggregateCache(1 << 20))
     fold = Fold(decider, working_set, 0, 1, releases or {})
@@ -54,8 +53,9 @@ def stopped(event: Any, releases: Any = None) -> str:
 
 def test_the_release_that_published_a_later_version_is_named() -> None:
     event = record("PersonRegistered", 2, {"name": "Ada"})
+    cid = cid_text(cid_of(event.value or b""))
     assert stopped(event, LATER) == (
-        f"person 'p-1', partition 0, offset 7, {event.cid}: person event PersonRegistered of schema version 2: this "
+        f"person 'p-1', partition 0, offset 7, {cid}: person event PersonRegistered of schema version 2: this "
         f"release reads the versions 1 to 1. Release 0.9.0 published urn:annals:schema:person:PersonRegistered:2: run "
         f"that one or a later one. Nothing is skipped."
     )

@@ -1,11 +1,10 @@
-"""The seven questions, over rows that events made."""
+"""The questions, over rows that events made."""
 
 import pytest
 
 from annals.agents.projections import questions
 from annals.agents.projections.agent_workload import Agent
 from annals.agents.projections.documents import Document
-from annals.agents.projections.locations import LOCATIONS, Location
 from annals.agents.projections.organization_members import ORGANIZATION_MEMBERS, Member
 from annals.agents.projections.organizations import Organization
 from annals.agents.projections.people_directory import PEOPLE_DIRECTORY, Person
@@ -18,10 +17,6 @@ from annals.schemas.values.refs import Ref
 
 def ids(rows):
     return [row.aggregate_id for row in rows]
-
-
-def place(name, parent=None):
-    return Location(kind="location", aggregate_id=name, name=name, location_type="logical", parent_id=parent)
 
 
 def test_an_address_is_found_without_case_and_unverified_and_of_the_dead():
@@ -102,12 +97,6 @@ def test_a_document_is_read_by_its_owner_and_by_whom_it_is_shared_with(reader, m
         content_cid="c", confidentiality="internal", tags=["x"], access={"agent/g": "read"},
     )  # fmt: skip
     assert bool(questions.documents([row], "x", reader)) is may
-
-
-def test_a_ring_of_locations_ends():
-    rows = [place("a", "c"), place("b", "a"), place("c", "b"), place("d", "b"), place("e")]
-    assert ids(questions.locations(rows, "a")) == ["b", "c", "d"]
-    assert LOCATIONS.scope == "global"
 
 
 def test_organizations_are_asked_by_the_whole_name():

@@ -60,6 +60,11 @@ def test_an_event_larger_than_all_that_is_kept_is_not_kept(monkeypatch, large):
     assert offsets(recent.since(2)) == [2]
 
 
+def test_each_header_that_is_carried_on_takes_room_as_an_event_does():
+    carried = [("traceparent", b""), ("tracestate", b"x" * 21)]
+    assert event(1, 10, carried).size_bytes() == room_for(1) + 2 * EVENT_BYTES + 21
+
+
 def test_all_partitions_of_a_process_share_a_bound(monkeypatch):
     """Goes red when a partition that was there first keeps what many need, or one that is gone still has its share."""
     monkeypatch.setattr(recent_events, "MOST_BYTES_OF_ALL", room_for(12))

@@ -203,6 +203,27 @@ async def test_a_tree_of_locations_crosses_partitions():
         assert (sum(found.positions["location"]), found.missing, found.stale) == (7, [], [])
 
 
+async def pages_below(answers, under, limit):
+    """Yield the ids on each page of what lies under a location."""
+    after, is_end = None, False
+    while not is_end:
+        page = await answers._looked_at(QUESTIONS["locations"], 1, {"under": under}, after, limit)
+        yield [row.row["aggregate_id"] for row in page.rows]
+        after, is_end = page.after, page.until is None
+
+
+@pytest.mark.parametrize("walked_again", [row_queries.WALKED_AGAIN, 0])  # down from the root, and up from each row
+async def test_a_ring_of_locations_is_walked_once_and_the_root_is_not_below_itself(walked_again, monkeypatch):
+    monkeypatch.setattr(row_queries, "WALKED_AGAIN", walked_again)
+    monkeypatch.setattr(row_queries, "DEEPEST", 100_000)
+    journals = Journals()
+    for name, parent in (("a", "c"), ("b", "a"), ("c", "b"), ("d", "b"), ("f", "g"), ("g", "f")):
+        journals.append("location", name, location.LocationDefined(name="L", location_type="logical", parent_id=parent))
+    async with answering(journals) as (answers, _):
+        for under, wanted in (("a", ["b", "c", "d"]), ("f", ["g"])):
+            assert [name async for page in pages_below(answers, under, 1) for name in page] == wanted
+
+
 async def test_the_way_up_a_tree_is_of_bounded_length(monkeypatch):
     """Goes red when a page walks up as far as there are locations, and when a page that ends for it skips a row."""
     journals = Journals()
@@ -224,15 +245,10 @@ async def test_the_way_up_a_tree_is_of_bounded_length(monkeypatch):
     monkeypatch.setattr(row_queries._WayUp, "_above", counted)
     async with answering(journals) as (answers, _):
         for under, wanted in (("l-01", range(2, 22)), ("l-15", range(16, 36)), ("l-40", ())):
-            found, after = [], None
-            while True:
-                before = len(gets)
-                page = await answers._looked_at(QUESTIONS["locations"], 1, {"under": under}, after, 4)
+            found, before = [], len(gets)
+            async for page in pages_below(answers, under, 4):
                 assert len(gets) - before <= 5 + 20
-                found += [row.row["aggregate_id"] for row in page.rows]
-                after = page.after
-                if page.until is None:
-                    break
+                found, before = found + page, len(gets)
             # Deeper ones are found where they come behind their parents.
             assert found[: len(wanted) or None] == [f"l-{number:02}" for number in wanted]
 

@@ -243,6 +243,31 @@ async def test_what_is_too_large_is_left_out_and_counted() -> None:
         assert shard._telemetry.left_out >= 1  # type: ignore[attr-defined]
 
 
+def test_a_policy_that_says_nothing_keeps_all_that_was_asked_for_and_is_not_too_large() -> None:
+    policy = SnapshotPolicy()
+    assert policy == SnapshotPolicy(events=0, bytes=0, seconds=0, largest=4_194_304, keep=0, keep_seconds=0)
+    assert (policy.is_active, policy.oldest(datetime.now(UTC))) == (False, None)
+
+
+def test_any_reason_alone_keeps_snapshots_and_of_versions_alone_it_is_known_when_none_is_due() -> None:
+    by_events, by_bytes, by_seconds = SnapshotPolicy(events=5), SnapshotPolicy(bytes=7), SnapshotPolicy(seconds=3)
+    assert all(policy.is_active for policy in (by_events, by_bytes, by_seconds))
+    assert [by_events.may_be_due(before, end) for before, end in ((0, 4), (4, 5), (5, 9), (3, 11))] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert by_bytes.may_be_due(1, 2)
+    assert by_seconds.may_be_due(1, 2)
+    assert not SnapshotPolicy().may_be_due(1, 2)
+
+
+def test_a_snapshot_may_be_as_old_as_the_policy_says() -> None:
+    now = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+    assert SnapshotPolicy(keep_seconds=3_600).oldest(now) == "2026-11-21T08:30:00.000000Z"
+
+
 async def test_former_snapshots_are_removed_by_age_and_those_kept_by_hand_too() -> None:
     events = chain("p-1", 4)
     async with reading(SnapshotPolicy(keep=2, keep_seconds=3_600), person=events[:1]) as (shards, journals):
