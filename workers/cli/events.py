@@ -101,7 +101,8 @@ def events(
     if aggregate_id is None:
         lines = _answered(asked, with_query("/v1/events", {"kind": of_kind, **query}), limit)
         return _printed(lines, None, "of those that are wanted")
-    which = f"of {kind} {aggregate_id!r}"
+    versions = [f"{word} version {wanted[word]}" for word in OF_ONE if wanted[word] is not None]
+    which = " ".join((f"of {kind} {aggregate_id!r}", *versions))
     if told is None:
         return _printed(_read(settings, str(kind), aggregate_id, wanted, limit, is_reverse=reverse), limit, which)
     path = f"/v1/aggregates/{kind}/{quote(aggregate_id, safe='')}/events"

@@ -467,6 +467,12 @@ def test_no_events_is_1(journal: Journal) -> None:
     assert "there is no event" in journal.errors
 
 
+def test_where_an_aggregate_has_none_of_the_versions_that_are_asked_for_these_are_named(journal: Journal) -> None:
+    journal.write(chain("p-1", 1))
+    assert journal.ask("events", "person", "p-1", "--from", "3", "--to", "9") == (1, "")
+    assert "there is no event of person 'p-1' from version 3 to version 9" in journal.errors
+
+
 def test_whoever_reads_no_more_events_is_no_failure_of_the_program(journal: Journal) -> None:
     journal.write(chain("p-1", 300, data={"text": "x" * 1_000}))
     environment = own_environment(
