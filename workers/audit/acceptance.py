@@ -136,37 +136,40 @@ async def compare(deployment: Deployment, kind: str, heads: Sequence[KeptHead]) 
     Raises:
         MissingTopicError, KafkaError, RangeGoneError: Kafka did not give what it has, also not when asked again.
     """
-    backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
-    for _ in range(MOST_RETRIES):
+    options, names, _ = deployment
+    backoff, retries = Backoff(FIRST_RETRY_S, LAST_RETRY_S), 0
+    while True:
+        # Not asked for again where no broker answers: connecting has waited for that already.
+        client = await connect(options, [names.commands(kind), names.events(kind), names.outcomes(kind)])
         try:
-            return await _compare_all(deployment, kind, heads)
+            return await _compare_all(client, deployment, kind, heads)
         except KafkaError as error:  # leaders move, and those of new topics are not known everywhere at once
-            if not error.retriable:
+            if not error.retriable or retries == MOST_RETRIES:
                 raise
-            await backoff.wait()
-    return await _compare_all(deployment, kind, heads)
+        finally:
+            await client.close()
+        retries += 1
+        await backoff.wait()
 
 
-async def _compare_all(deployment: Deployment, kind: str, heads: Sequence[KeptHead]) -> list[Comparison]:
+async def _compare_all(
+    client: AIOKafkaClient, deployment: Deployment, kind: str, heads: Sequence[KeptHead]
+) -> list[Comparison]:
     options, names, group = deployment
     commands, outcomes = names.commands(kind), names.outcomes(kind)
-    client = await connect(options, [commands, names.events(kind), outcomes])
-    try:
-        # Before the journals' ends: a worker may be writing, and what is newer is not in what is older.
-        partitions = range(partitions_of(client, names.events(kind)))
-        said = [
-            _Said(
-                await committed(client, group, TopicPartition(commands, each)),
-                await _bounds(client, TopicPartition(outcomes, each)),
-            )
-            for each in partitions
-        ]
-        journals = await journals_of(options, names, [kind])
-        kept = heads_by_place([journal.place for journal in journals], heads)
-        compared = zip(journals, said, strict=True)
-        return [await _compare(deployment, client, journal, kept[journal.place], each) for journal, each in compared]
-    finally:
-        await client.close()
+    # Before the journals' ends: a worker may be writing, and what is newer is not in what is older.
+    partitions = range(partitions_of(client, names.events(kind)))
+    said = [
+        _Said(
+            await committed(client, group, TopicPartition(commands, each)),
+            await _bounds(client, TopicPartition(outcomes, each)),
+        )
+        for each in partitions
+    ]
+    journals = await journals_of(options, names, [kind])
+    kept = heads_by_place([journal.place for journal in journals], heads)
+    compared = zip(journals, said, strict=True)
+    return [await _compare(deployment, client, journal, kept[journal.place], each) for journal, each in compared]
 
 
 async def _bounds(client: AIOKafkaClient, where: TopicPartition) -> tuple[int, int]:

@@ -199,7 +199,8 @@ def _time(read: Callable[[str], T], text: str) -> T:
     """Return what is read of an RFC 3339 date-time; ValueError if it is none."""
     problem = issued_at_problem(text)
     if problem is not None:
-        raise ValueError(f"{problem}; a + of the offset is written %2B")
+        is_unescaped = issued_at_problem(text.replace(" ", "+")) is None  # a + in a URL means a space
+        raise ValueError(f"{problem}; in a URL a + is written %2B" if is_unescaped else problem)
     return read(text)
 
 

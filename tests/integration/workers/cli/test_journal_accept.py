@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
 from click.testing import CliRunner
 
 from annals.schemas.cid import cid_of, cid_text
 from annals.topics.group_metadata import EventAt, GroupMetadata, decode_metadata
 from annals.topics.keys import partition_of
+from annals.workers.audit import acceptance
 from annals.workers.cli.journal import journal
 from annals.workers.kafka.admin.provisioning import create
 from annals.workers.kafka.connections import connect
@@ -108,3 +110,22 @@ def test_each_partition_of_each_kind_is_accepted_by_itself(settings: Settings, t
     assert asyncio.run(known(settings, "person"))[CUT].accepted_until == 6
     assert asyncio.run(known(settings, "agent")) == before["agent"]
     assert [bool(each["lost"]) for each in accept(settings, "agent", "--dry-run")[1]] == [False, True, True]
+
+
+async def test_a_journal_is_not_compared_again_where_no_broker_answers() -> None:
+    """Goes red where connecting is tried again, too: with silent brokers it said nothing for minutes."""
+    taken = 0
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
+        taken += 1
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        settings = Settings(bootstrap_servers=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(KafkaConnectionError):
+            await connect(client_options(settings), [])
+        once = taken
+        with pytest.raises(KafkaConnectionError):
+            await acceptance.compare(acceptance.deployment_of(settings), "person", [])
+    assert taken == 2 * once

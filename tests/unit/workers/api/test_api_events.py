@@ -164,6 +164,25 @@ async def test_what_is_wrong_is_said(query, status, code):
         assert (answered, body["code"]) == (status, code)
 
 
+@pytest.mark.parametrize(
+    ("since", "is_said"),
+    [
+        ("2026-11-21T10:30:00+01:00", True),
+        ("yesterday", False),
+        ("2026-11-21", False),
+        ("2026-11-21%2009:30:00Z", False),
+    ],
+)
+async def test_how_a_plus_is_written_in_a_url_is_said_where_one_was_there(since, is_said):
+    """Goes red where each wrong time is answered with it: at a shell, where the URL is not written, it is wrong."""
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        await read_all(deployment)
+        status, _, body = await apis[0]("GET", f"/v1/events?since={since}")
+        assert status == 400
+        assert "must be an RFC 3339 date-time, as 2026-11-21T09:30:00Z" in body["detail"]
+        assert ("%2B" in body["detail"]) == is_said
+
+
 async def test_a_page_with_nothing_before_it_waits_for_nothing(monkeypatch):
     """Goes red when a partition that hangs costs the first page the time that is for readers behind a cursor, too."""
     waited = []
