@@ -29,7 +29,7 @@ from annals.agents.ports import FencedError, JournalError, NotPermittedError, St
 from annals.agents.publishing.catching import CatchingUp
 from annals.agents.publishing.joining import Joining
 from annals.agents.publishing.ports import TargetError, Writes
-from annals.agents.publishing.restored import beyond_end, misplaced, progress_in
+from annals.agents.publishing.restored import beyond_end, known_now, misplaced, progress_in
 from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.step import Participants, select_for, to_and_from_rest
 from annals.agents.reading.following.history import require_history, until_read
@@ -231,9 +231,10 @@ class Publisher:
         live = progress.get(LIVE)
         self._source.expect(each.reached_with(live) for name, each in progress.items() if name in active)
         if live is None:  # begins at this end: who came to want this kind before it was asked has own progress to it
-            await self._subscriptions.until_current()
-            known = self._subscriptions.all()
-            progress = await self._writer.progress()  # whoever puts a subscription writes both in one transaction
+            known, progress = await known_now(self._subscriptions, self._writer)
+            if any(each.position > end for each in progress.values()):  # of a successor, or that end is lost
+                _, end = await self._journal.bounds()
+                known, progress = await known_now(self._subscriptions, self._writer)
         progress = await progress_in(self._source, self._writer, known, progress, end, self._reach, self._pace)
         live = progress.get(LIVE)
         self._is_first = live is None
@@ -378,8 +379,7 @@ class Publisher:
             task.add_done_callback(self._pausing.discard)
 
     def _tell(self, those_here: list[Subscribed]) -> None:
-        lag = max(0, self._source.status().offset - self._live.position)
-        now = self._clock.monotonic()
+        lag, now = max(0, self._source.status().offset - self._live.position), self._clock.monotonic()
         # there may be many of them, and mostly the lag is what it was
         is_told = now - self._told_at < (LOOK_S if lag == self._told_lag else TELL_S)
         if not is_told:

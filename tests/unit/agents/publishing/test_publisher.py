@@ -274,6 +274,38 @@ async def test_the_progress_that_a_subscription_is_put_with_is_known_where_the_f
     assert world.counts.results.total() == 1
 
 
+async def test_the_first_publisher_that_is_overtaken_while_it_opens_finds_no_loss(monkeypatch):
+    """Goes red when how far its successor came is compared with where the journal ended before: it stopped.
+
+    There is no event yet, only aborted transactions.
+    """
+    world, events = World("all"), chain("p-1", 3)
+    await world.subscribe("all")
+    progress, asks = KafkaPublishLog.progress, []
+
+    async def overtaken(self, **asked):
+        asks.append(asked)
+        if asks == [{"is_settled": False}, {}, {}]:  # it knows where the journal ends
+            for _ in range(3):
+                world.journal.mark()
+            async with world.publisher(shard) as successor:
+                await eventually(lambda: is_live_at(world, 3))
+                assert successor.position == 3
+        return await progress(self, **asked)
+
+    monkeypatch.setattr(KafkaPublishLog, "progress", overtaken)
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await until(lambda: publisher.phase in {"publishing", "stopped"})
+        assert publisher.phase == "publishing", publisher.reason
+        world.journal.append(events)
+        await eventually(lambda: has(world, "all", 3))
+    assert await world.cids("all") == shown(events)
+
+
+async def is_live_at(world, position):
+    return (await progress_of(world)).get(LIVE, {}).get("position") == position
+
+
 async def is_answered(world):
     return world.counts.results.total() > 0
 
