@@ -426,10 +426,10 @@ async def test_no_timer_overtakes_an_event_that_has_arrived_and_was_not_read():
     async with world.shard() as shard:
         settle, events_from = shard._losses.settle, shard.events_from
 
-        async def busy(*arguments):
+        async def busy(*arguments, **how):
             if len(world.journal.records) == 2:
                 await free.wait()
-            await settle(*arguments)
+            await settle(*arguments, **how)
 
         async def noted(offset, limit):
             looked.append(world.clock.at)
