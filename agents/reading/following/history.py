@@ -6,12 +6,14 @@ copied. Their order is what it was, so that whoever knows the last event that it
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from annals.agents.ports import StaleStateError, StoppedError
 from annals.agents.reading.found import STOPPED
+from annals.agents.reading.ports import NotIndexedError
 from annals.schemas.cid import cid_text
 
 if TYPE_CHECKING:
@@ -51,14 +53,16 @@ async def run_behind(source: JournalSource, done: str, progress: Progress, most:
     """Return the next events behind a progress that names the last event before it, if it is known.
 
     That is looked at once they are read: what was passed, and was no event, may have been cut off since, and events
-    been written in its place. They would be missed.
+    been written in its place. They would be missed. Where that event is older than what the source knows, it is not
+    looked at: the source reads the journal from its beginning, and compares.
 
     Raises:
         as `require_history` does.
     """
     run = await source.events_from(progress.position, most)
     if progress.cid is not None:
-        await require_history(source, done, progress)
+        with suppress(NotIndexedError):
+            await require_history(source, done, progress)
     return run
 
 

@@ -13,6 +13,8 @@ from annals.agents.publishing.catch_up import CatchUp
 from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.selection import Subscribed
 from annals.agents.publishing.share import Share
+from annals.agents.reading.following.history import run_behind
+from annals.agents.reading.ports import NotIndexedError
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Definition, Record
 from chained import chain
@@ -79,6 +81,25 @@ async def test_what_is_delivered_misses_none():
             source.at = PASSED
             await eventually(lambda: takes(taker, ALL))
     assert await world.cids("all") == shown(EVENTS)
+
+
+async def test_where_the_last_event_is_older_than_what_is_known_the_run_is_taken():
+    """Goes red when who has a head start waits until the journal is read from its beginning, as behind much aborted."""
+    world = World()
+    write(world)
+    world.journal.append(EVENTS[BEFORE:])
+    progress = Progress(PASSED, EVENTS[BEFORE - 1].cid)
+
+    class Started(Cut):
+        """A head start, which knows no event before its beginning."""
+
+        async def last_before(self, offset):
+            raise NotIndexedError(f"what is before offset {offset} is not known")
+
+    async with world.shard() as shard:
+        assert await shard.until_offset(len(world.journal.records), soon())
+        run = await run_behind(Started(shard, world.journal), "some", progress, 3)
+    assert [event.cid for event in run.events] == [event.cid for event in EVENTS[BEFORE : BEFORE + 3]]
 
 
 async def takes(taker, count):
