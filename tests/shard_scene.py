@@ -187,14 +187,15 @@ class WatchedLog:
         name: str = "Ada",
         command_id: str = "c",
         type_: str = "PersonRegistered",
+        key: bytes | None = None,
     ) -> bytes:
-        """Write an event into the journal, and return its CID."""
+        """Write an event into the journal, and return its CID. key: another one than the aggregate's id."""
         block, cid = seal(
             kind="person", aggregate_id=aggregate_id, version=version, previous=previous, type=type_, schema_version=1,
             recorded_at="2026-11-21T09:30:00.000000Z", command_id=command_id, correlation_id=command_id,
             causation_id=None, actor=None, data={"name": name},
         )  # fmt: skip
-        self.write(self._topics.events, aggregate_id.encode(), block)
+        self.write(self._topics.events, aggregate_id.encode() if key is None else key, block)
         return cid
 
     def restore(self, journal: Iterable[JournalRecord]) -> None:

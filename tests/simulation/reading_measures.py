@@ -71,7 +71,7 @@ async def no(*_: Any) -> bool:
 
 def loss_in_the_store(patch: pytest.MonkeyPatch) -> None:
     """A store that alone knows what the journal lost is begun anew, and nobody is told."""
-    patch.setattr(Losses, "_knows_first_of", no)
+    patch.setattr(Losses, "_knows_any_of", no)
 
 
 def acknowledged(patch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ class Losses:
         is_older = is_before or position.last_offset < self._said.accepted_until
         if is_older or not position.last_cid or await self._find(position.last_cid, end) is not None:
             return False
-        if not await self._knows_first_of(store, end):
+        if not await self._knows_any_of(store, end):
             return False
         if await has_all(heads(store), self._journal.followed(0, end)):
             return False  # what is gone never counted
@@ -230,17 +230,22 @@ class Losses:
     async def _find(self, cid: bytes, end: int) -> int | None:
         return await first_with(cid, self._journal.followed(0, end))
 
-    async def _knows_first_of(self, store: ReadView, end: int) -> bool:
-        """Whether a store has the journal's first event; of a journal without any, whether those who write say so."""
+    async def _knows_any_of(self, store: ReadView, end: int) -> bool:
+        """Whether a store has an event of the journal; of a journal without any, whether those who write say so.
+
+        The first one does not tell: somebody may have written an event where it does not count.
+        """
+        has_events = False
         async for records in self._journal.followed(0, end):
             for record in records:
                 try:
                     event = read_block(self._kind, record.value)
                 except ForeignError:
                     continue
-                row = store.get(event_key(record.key or b"", event["version"]))
-                return row is not None and decode_event(row).cid == cid_of(record.value or b"")
-        return self._said.journal_end is not None
+                has_events, row = True, store.get(event_key(record.key or b"", event["version"]))
+                if row is not None and decode_event(row).cid == cid_of(record.value or b""):
+                    return True
+        return not has_events and self._said.journal_end is not None
 
 
 class Trusted:

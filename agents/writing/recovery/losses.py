@@ -158,15 +158,19 @@ async def is_a_fold_of(
 
 
 async def _is_of_another(store: ShardStore, journal: LogRecovery, place: ShardId, seen: LogState) -> bool:
-    """Whether the store was folded from another journal: it does not know the first event of this one.
+    """Whether the store was folded from another journal: it knows no event of this one.
 
-    Of a journal without events only the outcomes tell whether it ever had any: aborted batches raise its end, too.
+    The first one does not tell: somebody may have written an event where it does not count. Of a journal without events
+    only the outcomes tell whether it ever had any: aborted batches raise its end, too.
     """
+    has_events = False
     async for records in journal.read(0, seen.journal_end):
         for record in records:
-            if counts(store, place.kind, record) is not None:
-                return counts(store, place.kind, record) is False
-    return seen.outcomes_start == 0 and await _never_had_any(journal, seen)
+            does_count = counts(store, place.kind, record)
+            if does_count:
+                return False
+            has_events |= does_count is False
+    return has_events or (seen.outcomes_start == 0 and await _never_had_any(journal, seen))
 
 
 async def _never_had_any(journal: LogRecovery, seen: LogState) -> bool:

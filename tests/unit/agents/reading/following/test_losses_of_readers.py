@@ -318,6 +318,18 @@ async def test_the_store_of_another_journal_is_built_anew_where_nobody_vouches_f
         assert stores.renewed == 1
 
 
+async def test_an_event_that_does_not_count_hides_no_loss():
+    """Goes red when a store that does not have the journal's first event is taken for one of another journal."""
+    misplaced = chain("p-9", 1)[0].but(key=b"p-8")
+    journal, stores = Cut([misplaced, *EVENTS]), Stores()
+    async with running(shard(journal, stores), journal) as here:
+        assert await here.until_offset(7, soon())
+    journal.cut(4)
+    async with running(shard(journal, stores), journal) as here:  # the group's offset is lost as well
+        assert "ends at offset 4, and it was read up to 7 before" in await stopped(here)
+    assert stores.renewed == 0
+
+
 async def test_a_loss_that_a_person_accepted_is_read_on_behind():
     journal, stores, said = Cut(EVENTS), Stores(), Said()
     async with running(shard(journal, stores), journal) as here:

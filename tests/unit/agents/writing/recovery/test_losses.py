@@ -200,6 +200,18 @@ async def test_a_store_that_has_more_of_this_journal_is_not_stale_but_the_journa
     assert scene.stores.renewed == 0
 
 
+async def test_an_event_that_does_not_count_hides_no_loss():
+    """Goes red when a store that does not know the journal's first event is taken for one of another journal."""
+    before, scene = Scene(), Scene()
+    for each in before, scene:
+        each.log.append(aggregate_id="p-9", command_id="c-9", key=b"p-8")
+    persons(before, 0, 1)
+    scene.stores.store = await folded(before)
+    persons(scene, 0)  # the group's offset is lost as well
+    assert "so the store in the data directory says" in await stopped(scene)
+    assert scene.stores.renewed == 0
+
+
 async def test_a_store_of_a_journal_that_is_empty_now_is_stale_only_without_outcomes():
     before = Scene()
     persons(before, 0, 1)
