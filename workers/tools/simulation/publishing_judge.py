@@ -37,7 +37,6 @@ AGAIN_S: Final = 5.0
 LOST_EVENTS: Final = ": published up to offset "
 LOST_BEHIND: Final = "the journal lost events that it has had"
 BEHIND_NONE: Final = ", behind event none, "
-ENDS_BEFORE: Final = ", and the journal ends at "
 RESTORED: Final = "the journal was restored from a copy of its records, and it is not known"
 
 
@@ -83,7 +82,7 @@ class PublishingJudge:
         is_lost = lost_events in reason or RESTORED in reason
         is_cut = key in world.cut or key in world.given_up or key in world.perhaps_cut
         # Where what was lost had no event, nobody else has to stop.
-        is_cut |= (BEHIND_NONE in reason or ENDS_BEFORE in reason) and key in world.shortened
+        is_cut |= BEHIND_NONE in reason and key in world.shortened
         reader = process.readers.stopped().get(key)  # judged itself
         return (
             (is_lost and is_cut)
