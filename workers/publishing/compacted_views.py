@@ -196,13 +196,13 @@ class _Rounds:
             if self._ended > came:
                 return
             if self._failed > came:
-                raise UnreachableError(str(self._failure))
+                raise type(self._failure)(str(self._failure))
             self._begun += 1
             try:
                 await work()
             except (KafkaError, UnreachableError, OSError, TimeoutError) as error:
-                told = isinstance(error, UnreachableError)
-                self._failure = UnreachableError(str(error) if told else right_or_words(error, "Read"))
-                self._failed = self._begun
+                self._failed, self._failure = self._begun, UnreachableError(right_or_words(error, "Read"))
+                if isinstance(error, UnreachableError):
+                    self._failure = error
                 raise
             self._ended = self._begun

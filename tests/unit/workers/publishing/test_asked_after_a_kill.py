@@ -8,10 +8,13 @@ import pytest
 from annals.agents.aggregates import REGISTRY
 from annals.agents.publishing.administration import Refused
 from annals.schemas.progress import LIVE, Progress
+from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read import settled_ends
+from annals.workers.kafka.read.settled_ends import OpenTransactionError
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing import compacted_views
 from annals.workers.publishing import service as services
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.reacting.service import ReactionService
 from annals.workers.settings import Settings
@@ -78,6 +81,16 @@ async def test_a_subscription_is_changed_once_it_is_certain_how_far_it_is(world)
     with pytest.raises(Refused, match="a transaction has been open") as refused:
         await world.service.put("all", {**WISH, "types": ["PersonRenamed"]}, etag)
     assert refused.value.status == 503
+
+
+async def test_all_who_wait_for_an_open_transaction_are_told_that_it_is_one(world):
+    """Goes red when those who share the waiting of another one are told less: a change would wait once more."""
+    client = await connect(world.options(), ["progress"])
+    views = CompactedViews()
+    asking = (views.rows(client, "progress", lambda _, value, __: value) for _ in range(3))
+    told = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(each) for each in told] == [OpenTransactionError] * 3
+    await client.close()
 
 
 async def test_why_a_change_has_to_wait_is_told_before_its_request_has_taken_too_long(world, monkeypatch):
