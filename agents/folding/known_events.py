@@ -6,17 +6,19 @@ has lower offsets than the journal, whose markers it lacks. So the event itself 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from annals.agents.ports import LostEndError
 from annals.agents.waiting import in_turns
 from annals.schemas.cid import cid_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from annals.topics.group_metadata import EventAt
 
+
+R = TypeVar("R")
 
 PIECE: Final = 1_000
 
@@ -45,6 +47,23 @@ async def first_with(cid: bytes, journal: AsyncIterator[Iterable[CommittedRecord
             if record.value is not None and cid_of(record.value) == cid:
                 return record.offset
     return None
+
+
+async def knows_any(journal: AsyncIterator[Iterable[R]], knows: Callable[[R], bool | None]) -> bool | None:
+    """Whether a fold knows an event of a journal; None: that has no events. journal: its records, in steps.
+
+    knows: of a record; None: it is no event. The first event does not tell: somebody may have written one where it does
+    not count.
+    """
+    has_events = False
+    async for records in journal:
+        async for some in in_turns(records, PIECE):
+            for record in some:
+                is_known = knows(record)
+                if is_known:
+                    return True
+                has_events |= is_known is False
+    return False if has_events else None
 
 
 async def has_all(cids: Iterable[bytes], journal: AsyncIterator[Iterable[CommittedRecord]]) -> bool:

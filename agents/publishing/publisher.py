@@ -29,8 +29,8 @@ from annals.agents.ports import FencedError, JournalError, NotPermittedError, St
 from annals.agents.publishing.catching import CatchingUp
 from annals.agents.publishing.joining import Joining
 from annals.agents.publishing.ports import TargetError, Writes
-from annals.agents.publishing.restored import beyond_end, known_now, misplaced, progress_in
-from annals.agents.publishing.roster import Roster
+from annals.agents.publishing.restored import beyond_end, misplaced, progress_in
+from annals.agents.publishing.roster import Roster, known_now
 from annals.agents.publishing.step import Participants, select_for, to_and_from_rest
 from annals.agents.reading.following.history import require_history, until_read
 from annals.agents.reading.found import JournalRun

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from annals.agents.pace import Pace
-    from annals.agents.publishing.ports import Kept, PublishLog, Subscriptions
+    from annals.agents.publishing.ports import Kept, PublishLog
     from annals.agents.publishing.roster import Roster
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
@@ -42,13 +42,6 @@ PROVEN_A_TURN: Final = 100  # of the event loop: each is looked up in the store
 MOST_MOVED: Final = 2_000  # in one transaction
 
 log = structlog.get_logger(__name__)
-
-
-async def known_now(subscriptions: Subscriptions, writer: PublishLog) -> tuple[Mapping[str, Kept], dict[str, Progress]]:
-    """Return all subscriptions, and then all progress: whoever puts one writes both in one transaction."""
-    await subscriptions.until_current()
-    known = subscriptions.all()
-    return known, await writer.progress()
 
 
 async def progress_in(

@@ -17,7 +17,14 @@ from annals.schemas.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from annals.agents.publishing.ports import Kept, Subscriptions
+    from annals.agents.publishing.ports import Kept, PublishLog, Subscriptions
+
+
+async def known_now(subscriptions: Subscriptions, writer: PublishLog) -> tuple[Mapping[str, Kept], dict[str, Progress]]:
+    """Return all subscriptions, and then all progress: whoever puts one writes both in one transaction."""
+    await subscriptions.until_current()
+    known = subscriptions.all()
+    return known, await writer.progress()
 
 
 class Roster:

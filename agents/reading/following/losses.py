@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from annals.agents.folding.known_events import first_with, has_all, is_event, lost_end
+from annals.agents.folding.known_events import first_with, has_all, is_event, knows_any, lost_end
 from annals.agents.ports import DamagedBatchError, StaleStateError, StoppedError, UnreachableError
 from annals.agents.reading.keeping.layout import decode_event, event_key, heads, read_position
 from annals.agents.reading.keeping.open_store import is_fold_of
@@ -231,21 +231,18 @@ class Losses:
         return await first_with(cid, self._journal.followed(0, end))
 
     async def _knows_any_of(self, store: ReadView, end: int) -> bool:
-        """Whether a store has an event of the journal; of a journal without any, whether those who write say so.
+        """Whether a store has an event of the journal; of a journal without any, whether those who write say so."""
 
-        The first one does not tell: somebody may have written an event where it does not count.
-        """
-        has_events = False
-        async for records in self._journal.followed(0, end):
-            for record in records:
-                try:
-                    event = read_block(self._kind, record.value)
-                except ForeignError:
-                    continue
-                has_events, row = True, store.get(event_key(record.key or b"", event["version"]))
-                if row is not None and decode_event(row).cid == cid_of(record.value or b""):
-                    return True
-        return not has_events and self._said.journal_end is not None
+        def knows(record: FollowedRecord) -> bool | None:
+            try:
+                event = read_block(self._kind, record.value)
+            except ForeignError:
+                return None
+            row = store.get(event_key(record.key or b"", event["version"]))
+            return row is not None and decode_event(row).cid == cid_of(record.value or b"")
+
+        is_known = await knows_any(self._journal.followed(0, end), knows)
+        return self._said.journal_end is not None if is_known is None else is_known
 
 
 class Trusted:

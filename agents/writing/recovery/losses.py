@@ -8,11 +8,12 @@ What is gone is a loss, never the work of another writer or a stale store. What 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from annals.agents.folding.known_events import first_with, has_all, is_event, lost_end
+from annals.agents.folding.known_events import first_with, has_all, is_event, knows_any, lost_end
 from annals.agents.ports import StoppedError, command_key
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.cid import cid_of, cid_text
@@ -160,17 +161,12 @@ async def is_a_fold_of(
 async def _is_of_another(store: ShardStore, journal: LogRecovery, place: ShardId, seen: LogState) -> bool:
     """Whether the store was folded from another journal: it knows no event of this one.
 
-    The first one does not tell: somebody may have written an event where it does not count. Of a journal without events
-    only the outcomes tell whether it ever had any: aborted batches raise its end, too.
+    Of a journal without events only the outcomes tell whether it ever had any: aborted batches raise its end, too.
     """
-    has_events = False
-    async for records in journal.read(0, seen.journal_end):
-        for record in records:
-            does_count = counts(store, place.kind, record)
-            if does_count:
-                return False
-            has_events |= does_count is False
-    return has_events or (seen.outcomes_start == 0 and await _never_had_any(journal, seen))
+    is_known = await knows_any(journal.read(0, seen.journal_end), partial(counts, store, place.kind))
+    if is_known is None:
+        return seen.outcomes_start == 0 and await _never_had_any(journal, seen)
+    return not is_known
 
 
 async def _never_had_any(journal: LogRecovery, seen: LogState) -> bool:

@@ -272,28 +272,18 @@ async def test_a_lost_end_that_a_transaction_hid_from_an_empty_store_stops_it_on
         assert "ends at offset 9" in await stopped(here)
 
 
-async def test_a_lost_end_that_a_transaction_hid_stops_an_empty_store_though_no_record_comes_behind_it():
-    """The transaction was aborted: behind its place are markers, and whoever writes has stopped."""
+@pytest.mark.parametrize("markers", [5, 0], ids=["it was aborted", "it was cut off too"])
+async def test_a_lost_end_that_a_transaction_hid_stops_an_empty_store_though_no_record_comes_behind_it(markers):
+    """Whoever writes has stopped: in the place of the transaction are markers, or nothing comes any more."""
     journal, said = Cut(EVENTS[:4]), Said().last(5, EVENTS[5])
     journal.open_behind = 5
     async with running(shard(journal, said=said), journal) as here:
         assert await here.until_offset(4, soon())
         journal.open_behind = 0
-        for _ in range(5):
+        for _ in range(markers):
             journal.mark()
         look(here, journal)
-        assert "ends at offset 9" in await stopped(here)
-
-
-async def test_a_lost_end_that_a_transaction_hid_stops_an_empty_store_though_that_was_cut_off_too():
-    """Goes red when only a transaction's end makes it look: nothing more comes, and the shard is said to be well."""
-    journal, said = Cut(EVENTS[:4]), Said().last(5, EVENTS[5])
-    journal.open_behind = 5
-    async with running(shard(journal, said=said), journal) as here:
-        assert await here.until_offset(4, soon())
-        journal.open_behind = 0
-        look(here, journal)
-        assert "ends at offset 4" in await stopped(here)
+        assert f"ends at offset {4 + markers}" in await stopped(here)
 
 
 async def test_a_journal_that_was_restored_from_a_copy_is_read_anew():
