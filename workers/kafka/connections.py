@@ -113,16 +113,26 @@ class _Client(AIOKafkaClient):
         """
         given: Any = self._bootstrap_servers  # type: ignore[has-type]  # aiokafka is untyped
         hosts = self.hosts
-        short = [(*each[:2], True) for each in hosts if len(hosts) > 1]
         try:
-            for host, port, is_short in [*short, *((*each[:2], False) for each in hosts)]:
-                if is_short or not short or SILENT.has(host, port):  # others refused a moment ago
-                    self._bootstrap_servers = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
-                    if await SILENT.connected(host, port, self._bootstrapped(), is_short=is_short):
-                        return
+            if len(hosts) == 1:
+                is_there = await self._bootstrapped_by(hosts, is_short=False)
+            else:
+                silent = (each for each in hosts if SILENT.has(*each[:2]))  # the others refused a moment ago
+                is_there = await self._bootstrapped_by(hosts, is_short=True) or await self._bootstrapped_by(
+                    silent, is_short=False
+                )
         finally:
             self._bootstrap_servers = given
-        raise KafkaConnectionError(f"Unable to bootstrap from {hosts}")
+        if not is_there:
+            raise KafkaConnectionError(f"Unable to bootstrap from {hosts}")
+
+    async def _bootstrapped_by(self, hosts: Iterable[Any], *, is_short: bool) -> bool:
+        """Connect by the first of some addresses that somebody answers at; False if nobody does."""
+        for host, port, _ in hosts:
+            self._bootstrap_servers = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+            if await SILENT.connected(host, port, self._bootstrapped(), is_short=is_short):
+                return True
+        return False
 
     async def _bootstrapped(self) -> bool:
         await super().bootstrap()

@@ -93,7 +93,6 @@ class BlockedReading:
         self._here = here
         self._gauge = blocked
         self._known = BlockedPartitions(clock)
-        self._told: set[TopicPartition] = set()
         self._client: AIOKafkaClient | None = None
 
     @property
@@ -145,11 +144,9 @@ class BlockedReading:
 
     def _tell(self, stable: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
         blocked = self._known.note(stable, ends)
+        self._gauge.clear()
         for where, seconds in blocked.items():
             self._gauge.labels(*map(str, where)).set(seconds)
-        for where in self._told.difference(blocked):
-            self._gauge.remove(*map(str, where))
-        self._told = set(blocked)
 
     async def _disconnect(self) -> None:
         if self._client is not None:

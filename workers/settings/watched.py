@@ -44,7 +44,8 @@ class Watched(Generic[T]):
         if self._is_new():
             return
         async with self._looking:  # who comes meanwhile must not be judged by what the files no longer say
-            await asyncio.to_thread(self.look)
+            if not self._is_new():
+                await asyncio.to_thread(self.look)
 
     def look(self) -> None:
         """Do the same here and now: for small files, where nobody can wait."""
